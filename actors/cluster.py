@@ -1,0 +1,389 @@
+"""One parent and all its children: holds their records, decides when to look, and hands the Plan on.
+
+::
+
+    Objects ─▶ roll ─▶ debounce ─▶ reconcile ─▶ Plan ─┬─▶ StatusActor   (the status lane)
+                                                      └─▶ gateway       (the repair lane)
+
+The lanes do not wait for each other: a status is right within the debounce plus one write, however long the repair queue
+is. Nothing is written and nothing asked before every kind has sent its replacement (*synced*). A reconcile runs on one view
+of everything, after all object mail that waits; what arrives meanwhile causes another.
+
+All state here may be lost: the records come again from the watchers, item keys are derived from the objects, and the last
+status is on the parent itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from .actor import Behaviour, Context, Ref
+from .core import reconcile as pure
+from .core.debounce import Debounce
+from .core.events import AuditDiffered, Reconciled, RecordSkipped, ValveMoved
+from .core.fleet import FleetDefinition
+from .core.health import Roll
+from .core.model import Child, Item, Now, Parent, ParentKey, Plan, Policy, Record
+from .core.ports import Objects
+from .core.reconcile import BackendView, Children
+from .core.repairs import Repairs
+from .core.valve import limit
+from .messages import (
+    AskAgain,
+    BackendState,
+    CloseUp,
+    DebounceEnded,
+    EventWanted,
+    IdleReached,
+    ItemAnswer,
+    ItemsAnswered,
+    LastMail,
+    LookAgain,
+    Passivated,
+    PassivateWanted,
+    RepairsWanted,
+    StatusAnswered,
+    StatusState,
+    StatusWanted,
+)
+
+CONFLICT_PATIENCE_S = 2.0  # after a conflict the newer object is on its way by watch; look again by then at the latest
+REFUSED_RETRY_S = 30.0  # a status the server refuses (RBAC, schema) is somebody's to mend: ask again, but not hotly
+PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
+
+
+class ClusterActor(Behaviour):
+    """Acts for the parent ``key``. ``policy`` is the operator's settings, which the parent's spec beats."""
+
+    def __init__(
+        self, ctx: Context, *, key: ParentKey, fleet: FleetDefinition, policy: Policy, idle_s: float,
+        status: Ref, gateway: Ref, directory: Ref,
+    ) -> None:  # fmt: skip
+        super().__init__(ctx)
+        self.key = key
+        self._fleet = fleet
+        self._defaults = policy
+        self._policy = policy
+        self._idle_s = idle_s
+        self._status = status
+        self._gateway = gateway
+        self._directory = directory
+        self._child_kinds = tuple(child.ref.kind for child in fleet.children)
+        self._missing = {fleet.parent.kind, *self._child_kinds}  # kinds whose replacement has not come yet
+        self._closing: set[str] | None = None  # while passivating: kinds whose last mail has not come yet
+        self._stirred = False  # something came while passivating
+        self._debounce = Debounce()
+        self._cause = ""
+        self._roll = Roll(self._child_kinds)
+        self._sequence = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget the parent and all that was asked for it: one that is created again under its name is another.
+
+        The children stay: they belong to the name.
+        """
+        self._parent: Parent | None = None
+        self._awaiting = 0  # after a conflict: the version that was refused; anything newer is looked at
+        self._repairs = Repairs(self._fleet.operation)
+        self._backend = BackendView()
+        self._asked: dict[str, Item] = {}  # by key: what the gateway was last told
+        self._target: dict[str, Any] | None = None  # the status wished for and not yet answered
+        self._sent_version = 0
+        self._valve_closed: bool | None = None
+
+    def on_receive(self, message: Any) -> Any:
+        if isinstance(message, Objects):
+            self._objects(message)
+        elif isinstance(message, DebounceEnded):
+            self._look("changed")
+        elif isinstance(message, LookAgain):
+            self._look("deadline")
+        elif isinstance(message, StatusAnswered):
+            self._status_answered(message)
+        elif isinstance(message, ItemsAnswered):
+            self._items_answered(message)
+        elif isinstance(message, BackendState):
+            self._backend_state(message)
+        elif isinstance(message, AskAgain):
+            self._ask_again()
+        elif isinstance(message, IdleReached):
+            self._idle()
+        elif isinstance(message, LastMail):
+            self._last_mail(message.kind)
+        elif isinstance(message, CloseUp):
+            self._withdraw_all()
+            self.ctx.stop()
+        else:
+            super().on_receive(message)
+
+    # --- object mail --------------------------------------------------------------------------------------------------
+    def _objects(self, mail: Objects) -> None:
+        changed = False
+        if mail.replace:
+            changed = mail.kind in self._missing
+            self._missing.discard(mail.kind)
+            changed |= self._strike(mail)
+            if self._closing is not None and not self._closing:
+                self._closing = None  # the directory has subscribed us again
+        elif mail.kind in self._missing:
+            return  # of an earlier time: the replacement that is on its way has it too
+        for uid, record in mail.entries.items():
+            self.ctx.handling = place = _fingerprint(mail.kind, uid, record)
+            if place in self.ctx.skips:
+                self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
+                changed = True
+                continue
+            changed |= self._enter(uid, record)
+        self.ctx.handling = ""
+        if changed:
+            self._changed(mail.kind)
+        elif self._closing is None:
+            self._stay()
+
+    def _strike(self, mail: Objects) -> bool:
+        """A replacement: whatever else is held of this kind is gone."""
+        if mail.kind == self._fleet.parent.kind:
+            gone = [self._parent.uid] if self._parent is not None and self._parent.uid not in mail.entries else []
+        else:
+            gone = self._roll.absent(mail.kind, mail.entries)
+        for uid in gone:
+            self._enter(uid, None)
+        return bool(gone)
+
+    def _enter(self, uid: str, record: Record | None) -> bool:
+        if isinstance(record, Parent):
+            return self._enter_parent(record)
+        if isinstance(record, Child):
+            return self._roll.put(record)
+        if self._parent is not None and uid == self._parent.uid:
+            self._withdraw_all()
+            self._reset()
+            return True
+        return self._drop(uid)
+
+    def _drop(self, uid: str) -> bool:
+        self._repairs.forget(uid)
+        return self._roll.drop(uid)
+
+    def _enter_parent(self, parent: Parent) -> bool:
+        """Whether it matters: our own write, and a status that is what we want anyhow, do not."""
+        old = self._parent
+        if old is not None and old.uid != parent.uid:
+            self._withdraw_all()
+            self._reset()
+            old = None
+        if old is not None and parent.version < old.version:
+            return False  # a slow echo: our own later write is known already
+        self._parent = parent
+        self._policy = self._defaults.over(parent.spec)
+        if old is None or old.generation != parent.generation or old.deleting != parent.deleting:
+            return True
+        if parent.version == old.version or old.spec != parent.spec:
+            return old.spec != parent.spec
+        if self._awaiting:
+            return True  # the newer object that a conflict spoke of
+        expected = self._target if self._target is not None else old.status
+        return not _same(expected, parent.status)
+
+    def _changed(self, cause: str) -> None:
+        self._stirred = True
+        self._cause = self._cause or cause
+        if self._missing:
+            return
+        if self._closing is None:
+            self.ctx.cancel("idle")
+        now_s = self.ctx.clock.now()
+        first = not self._debounce.pending
+        self._debounce.changed(now_s)
+        due_s = self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
+        if first or self._policy.debounce_quiet_s < self._policy.debounce_max_s:
+            self.ctx.schedule("debounce", due_s - now_s, DebounceEnded())
+
+    # --- reconcile ----------------------------------------------------------------------------------------------------
+    def _look(self, cause: str) -> None:
+        self.ctx.cancel("debounce")
+        self._debounce.looked()
+        if self._parent is None or self._missing:
+            return
+        self._awaiting = 0
+        started_s = self.ctx.clock.now()
+        now = Now(started_s, self.ctx.clock.wall())
+        parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
+        children = Children(
+            roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self.ctx.skips)
+        )
+        plan = pure.reconcile(self._fleet, parent, children, self._policy, now)
+        changed = not _same(plan.status, parent.status)
+        self._execute(plan, changed)
+        took_s = self.ctx.clock.now() - started_s
+        self.ctx.emit(Reconciled(parent=str(self.key), cause=self._cause or cause, changed=changed, seconds=took_s))
+        self._cause = ""
+        self._stay()
+
+    def _execute(self, plan: Plan, changed: bool) -> None:
+        assert self._parent is not None
+        if changed:
+            self._target = plan.status
+            self._send_status()
+        asked = {item.key: item for item in plan.repairs}
+        if asked.keys() != self._asked.keys():
+            self._repairs.record(plan.repairs)
+            self._asked = asked
+            self._send_repairs()
+        for note in plan.events:
+            self.ctx.tell(self._status, EventWanted(parent=self.key, uid=self._parent.uid, note=note))
+        self._note_valve(plan)
+        if plan.look_again_at_s is not None:
+            self.ctx.schedule("look", plan.look_again_at_s - self.ctx.clock.now(), LookAgain())
+        else:
+            self.ctx.cancel("look")
+
+    def _note_valve(self, plan: Plan) -> None:
+        condition = next(c for c in plan.status["conditions"] if c["type"] == "RemediationAllowed")
+        closed = condition["reason"] == "TooManyUnhealthy"
+        if closed != bool(self._valve_closed):
+            total = self._roll.total
+            bound = limit(self._policy.max_unhealthy, total, self._policy.eligible_floor)
+            self.ctx.emit(ValveMoved(
+                parent=str(self.key), closed=closed, eligible=len(self._roll.eligible), limit=bound, total=total
+            ))  # fmt: skip
+        self._valve_closed = closed
+
+    def _send_status(self) -> None:
+        assert self._parent is not None and self._target is not None
+        self._sequence += 1
+        self._sent_version = self._parent.version
+        self.ctx.tell(self._status, StatusWanted(
+            parent=self.key, uid=self._parent.uid, version=self._parent.version, status=self._target,
+            sequence=self._sequence, reply_to=self.ctx.ref,
+        ))  # fmt: skip
+
+    def _send_repairs(self) -> None:
+        wish = RepairsWanted(parent=self.key, items=tuple(self._asked.values()), reply_to=self.ctx.ref)
+        self.ctx.tell(self._gateway, wish)
+
+    def _withdraw_all(self) -> None:
+        if self._asked:
+            self._asked = {}
+            self._send_repairs()
+
+    def _ask_again(self) -> None:
+        """Somebody lost what we told them: tell it again. The same keys, the same status."""
+        if self._target is not None and self._parent is not None:
+            self._send_status()
+        if self._asked:
+            self._send_repairs()
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+    def _status_answered(self, answer: StatusAnswered) -> None:
+        if answer.sequence != self._sequence:
+            if answer.written is not None:
+                self._learn(answer)
+            return  # of an older wish: the newest is still under way
+        if answer.state is StatusState.WRITTEN:
+            self._learn(answer)
+            self._target = None
+            self._stay()
+            return
+        self._target = None  # what is on the server decides: look again
+        if answer.state is StatusState.CONFLICT:
+            if self._parent is not None and self._parent.version > self._sent_version:
+                self._look("conflict")  # the newer object is here already
+            else:
+                self._awaiting = self._sent_version
+                self.ctx.schedule("look", CONFLICT_PATIENCE_S, LookAgain())
+        elif answer.state is StatusState.REFUSED:
+            self.ctx.schedule("look", REFUSED_RETRY_S, LookAgain())
+
+    def _learn(self, answer: StatusAnswered) -> None:
+        """The next reconcile sees our own last write, whether its echo has come or not."""
+        written, parent = answer.written, self._parent
+        if written is not None and parent is not None and written.version > parent.version:
+            self._parent = evolve(parent, version=written.version, status=written.status)
+
+    def _items_answered(self, message: ItemsAnswered) -> None:
+        cooldown_s = self._policy.cooldown_s
+        refused = False
+        for key, (answer, _) in message.answers.items():
+            asked = self._asked.pop(key, None) is not None
+            if answer is ItemAnswer.WITHDRAWN:
+                self._repairs.withdrawn(key)
+                refused |= asked  # else it is the echo of our own withdrawal
+            else:
+                self._repairs.answered(key, message.at_s)
+        if refused:
+            self._changed("withdrawn")  # the gateway saw fresher news than we have; they are on their way here too
+        elif not self.ctx.scheduled("look"):
+            self.ctx.schedule("look", message.at_s + cooldown_s - self.ctx.clock.now(), LookAgain())
+
+    def _backend_state(self, state: BackendState) -> None:
+        view = BackendView(reachable=state.reachable, reason=state.reason, message=state.message)
+        if view != self._backend:
+            self._backend = view
+            self._changed("backend")
+
+    # --- sleep --------------------------------------------------------------------------------------------------------
+    def _busy(self) -> bool:
+        return bool(
+            self._missing or self._debounce.pending or self._target is not None or self._asked
+            or self.ctx.scheduled("look") or self._repairs.open_count
+        )  # fmt: skip
+
+    def _stay(self) -> None:
+        """Begin to count idle time, if there is nothing to wait for."""
+        if self._idle_s > 0 and not self._busy() and not self.ctx.scheduled("idle"):
+            self.ctx.schedule("idle", self._idle_s, IdleReached())
+
+    def _idle(self) -> None:
+        if self._closing is not None:  # the last mail did not come in time
+            self._wake()
+        elif not self._busy():
+            self._closing = {self._fleet.parent.kind, *self._child_kinds}
+            self._stirred = False
+            self.ctx.schedule("idle", PASSIVATE_PATIENCE_S, IdleReached())
+            self.ctx.tell(self._directory, PassivateWanted(parent=self.key, ref=self.ctx.ref))
+
+    def _last_mail(self, kind: str) -> None:
+        if self._closing is None:
+            return
+        self._closing.discard(kind)
+        if not self._closing:
+            if self._stirred or self._busy():
+                self._wake()
+            else:
+                self.ctx.tell(self._directory, Passivated(parent=self.key, ref=self.ctx.ref, asleep=True))
+
+    def _wake(self) -> None:
+        self._closing = None
+        self.ctx.cancel("idle")
+        self.ctx.tell(self._directory, Passivated(parent=self.key, ref=self.ctx.ref, asleep=False))
+
+    def audit(self) -> None:
+        """Compare the incremental counts with a recount; repair and report a difference (it is a bug)."""
+        fresh = self._roll.recount()
+        differing = [kind for kind, counts in fresh.items() if counts != self._roll.counts[kind]]
+        if differing:
+            self._roll.counts = fresh
+            self.ctx.emit(AuditDiffered(kind=differing[0], differences=len(differing), sample=str(self.key)))
+            self._changed("audit")
+
+    def statistics(self) -> dict[str, object]:
+        counts = self._roll.sum()
+        return {
+            "parent": str(self.key), "total": self._roll.total, "healthy": counts.healthy,
+            "unhealthy": counts.unhealthy, "unknown": counts.unknown, "asked": len(self._asked),
+            "missing_kinds": sorted(self._missing), "debouncing": self._debounce.pending,
+            "writing": self._target is not None,
+        }  # fmt: skip
+
+
+def _same(wanted: dict[str, Any], seen: dict[str, Any]) -> bool:
+    """Whether every field we write is on the server as we want it; fields of others do not count."""
+    return all(seen.get(name) == value for name, value in wanted.items())
+
+
+def _fingerprint(kind: str, uid: str, record: Record | None) -> str:
+    return f"{kind}/{record.namespace}/{record.name}@{record.version}" if record is not None else f"{kind}/{uid}@gone"

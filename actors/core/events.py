@@ -1,0 +1,286 @@
+"""Facts: typed things that happened. Logs, metrics, the live view and the tests all read the same ones.
+
+Each is a frozen class whose name is a past participle; ``level`` says how loud its log line is. Fields are plain values,
+so that a fact can be logged, counted, stored and compared. Times are not in them: who records a fact stamps it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class Fact:
+    """The root. ``level`` is one of debug, info, warning, error."""
+
+    level: ClassVar[str] = "info"
+
+
+# --- actors -----------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class ActorCrashed(Fact):
+    """An incarnation died. ``poison`` is the fingerprint of the message it died of ("" outside a message)."""
+
+    level: ClassVar[str] = "error"
+    actor: str
+    incarnation: int
+    error: str
+    traceback: str
+    poison: str = ""
+    uptime_s: float = 0.0
+
+
+@frozen(kw_only=True)
+class ActorRestarted(Fact):
+    """A new incarnation runs in the same cell."""
+
+    level: ClassVar[str] = "warning"
+    actor: str
+    incarnation: int
+
+
+@frozen(kw_only=True)
+class ActorQuarantined(Fact):
+    """A dynamic child spent its own restart budget and stays down; its siblings go on."""
+
+    level: ClassVar[str] = "error"
+    actor: str
+    deaths: int
+    error: str
+
+
+@frozen(kw_only=True)
+class ActorReleased(Fact):
+    """A quarantined child was let out: ``by`` is "spec", "probe" or "command"."""
+
+    actor: str
+    by: str
+
+
+@frozen(kw_only=True)
+class ActorWedged(Fact):
+    """One message has been in hand for longer than the deadline; its thread is abandoned and counted."""
+
+    level: ClassVar[str] = "error"
+    actor: str
+    message: str
+    busy_s: float
+
+
+@frozen(kw_only=True)
+class Escalated(Fact):
+    """A supervisor gave up: its restart budget or the share of failing children was exceeded."""
+
+    level: ClassVar[str] = "error"
+    supervisor: str
+    reason: str
+
+
+@frozen(kw_only=True)
+class DeadLettered(Fact):
+    """A message reached nobody, or killed who handled it. ``reason``: poison, dead, stale, overflow, refused."""
+
+    level: ClassVar[str] = "warning"
+    actor: str
+    message: str
+    reason: str
+    fingerprint: str = ""
+
+
+@frozen(kw_only=True)
+class RecordSkipped(Fact):
+    """A record killed its reader twice and is left out until it changes: counts are wrong by it, and say so."""
+
+    level: ClassVar[str] = "error"
+    actor: str
+    fingerprint: str
+
+
+# --- watch ------------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class StreamUp(Fact):
+    """A kind's stream delivers. ``gap_s`` is how long it did not."""
+
+    kind: str
+    gap_s: float
+
+
+@frozen(kw_only=True)
+class StreamDown(Fact):
+    """A kind's stream ended in other than its agreed way; it is retried after ``retry_s``."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    reason: str
+    message: str
+    retry_s: float
+
+
+@frozen(kw_only=True)
+class Listed(Fact):
+    """A kind was listed completely. ``missing`` counts the deletions found by absence."""
+
+    kind: str
+    count: int
+    missing: int
+    reason: str
+
+
+@frozen(kw_only=True)
+class ObjectRefused(Fact):
+    """One object or line could not be read and was left out; the stream lives."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    place: str
+    why: str
+
+
+@frozen(kw_only=True)
+class ParentDisputed(Fact):
+    """A child names several parents; ``chosen`` won by the fleet's order."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    child: str
+    chosen: str
+    others: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class ParentMissing(Fact):
+    """Children of ``kind`` name a parent that is not there: they are counted once it is created."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    parent: str
+
+
+@frozen(kw_only=True)
+class AuditDiffered(Fact):
+    """The records differed from the server, or the counts from a recount; repaired. A bug to explain."""
+
+    level: ClassVar[str] = "error"
+    kind: str
+    differences: int
+    sample: str
+
+
+# --- parents ----------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class Reconciled(Fact):
+    """One reconcile ran. ``changed`` says whether it wanted another status than the last."""
+
+    level: ClassVar[str] = "debug"
+    parent: str
+    cause: str
+    changed: bool
+    seconds: float = 0.0
+
+
+@frozen(kw_only=True)
+class StatusWritten(Fact):
+    """A status was accepted by the API server."""
+
+    level: ClassVar[str] = "debug"
+    parent: str
+    version: int
+
+
+@frozen(kw_only=True)
+class StatusFailed(Fact):
+    """A status was not accepted; ``retry_s`` None means that a newer version of the object is awaited instead."""
+
+    level: ClassVar[str] = "warning"
+    parent: str
+    reason: str
+    message: str
+    retry_s: float | None = None
+
+
+@frozen(kw_only=True)
+class EventFailed(Fact):
+    """An Event could not be recorded (best effort: not retried)."""
+
+    level: ClassVar[str] = "debug"
+    parent: str
+    message: str
+
+
+@frozen(kw_only=True)
+class ValveMoved(Fact):
+    """A parent's repairs are held (``closed``) or allowed again."""
+
+    level: ClassVar[str] = "warning"
+    parent: str
+    closed: bool
+    eligible: int
+    limit: int
+    total: int
+
+
+# --- backend ----------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class CallSent(Fact):
+    """A batch call is about to leave."""
+
+    operation: str
+    call: str
+    items: int
+    parents: int
+    waited_s: float
+
+
+@frozen(kw_only=True)
+class CallAnswered(Fact):
+    """A batch call ended. ``outcome``: answered, throttled, timeout, unavailable, refused, malformed."""
+
+    operation: str
+    call: str
+    outcome: str
+    seconds: float
+    accepted: int = 0
+    failed: int = 0
+    retried: int = 0
+    unknown: int = 0
+    message: str = ""
+
+
+@frozen(kw_only=True)
+class ItemsWithdrawn(Fact):
+    """Queued items that are no longer wanted. ``why``: withdrawn, recovered, gone, changed."""
+
+    level: ClassVar[str] = "debug"
+    operation: str
+    count: int
+    why: str
+
+
+@frozen(kw_only=True)
+class BreakerMoved(Fact):
+    """The circuit breaker of an operation opened, half-opened or closed."""
+
+    level: ClassVar[str] = "warning"
+    operation: str
+    state: str
+    message: str = ""
+
+
+@frozen(kw_only=True)
+class BackendPaused(Fact):
+    """The backend throttled: nothing is sent for ``pause_s``."""
+
+    level: ClassVar[str] = "warning"
+    operation: str
+    pause_s: float
+
+
+@frozen(kw_only=True)
+class FuseTripped(Fact):
+    """The fuse refused a call that the ledger had allowed: a bug of the ledger. The call was not sent."""
+
+    level: ClassVar[str] = "error"
+    operation: str
+    call: str

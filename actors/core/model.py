@@ -1,0 +1,230 @@
+"""The records: what is kept of each object, and nothing else.
+
+Records are immutable and shared by reference between the watcher that writes them, the ClusterActor that counts them
+and the gateway that checks them again at dispatch. Children are msgspec structs without garbage-collector tracking,
+because a full collection over a million tracked objects was measured at 235 ms and over these at 4 ms.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple
+
+import msgspec
+from attrs import frozen
+
+
+class ParentKey(NamedTuple):
+    """Names a parent: its namespace ("" where the kind is cluster-scoped) and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class State(enum.Enum):
+    """What a child counts as. ``total`` is the sum of the three."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+class Child(msgspec.Struct, frozen=True, gc=False):
+    """One child as its last delivered report left it.
+
+    ``healthy`` is None until it has reported. ``since`` is the health transition's own instant as the object tells it
+    (RFC 3339, "" where it does not). ``heartbeat`` is the heartbeat value at the last material change, not the latest:
+    the reader owns that. ``silent`` is the reader's verdict by our own clock.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    parent: ParentKey | None
+    healthy: bool | None = None
+    since: str = ""
+    heartbeat: str = ""
+    silent: bool = False
+
+    @property
+    def state(self) -> State:
+        """Healthy is a fresh good report; unhealthy is a bad one, however old; everything else is unknown."""
+        if self.healthy is False:
+            return State.UNHEALTHY
+        if self.healthy and not self.silent:
+            return State.HEALTHY
+        return State.UNKNOWN
+
+    @property
+    def eligible(self) -> bool:
+        """Whether a repair may be wanted: a bad report, or silence past the timeout (never reported included)."""
+        return self.healthy is False or self.silent
+
+    @property
+    def incident(self) -> str:
+        """Names this child's present trouble, from the object alone, so that it survives the death of this process."""
+        if self.healthy is False:
+            return f"unhealthy@{self.since}"
+        if self.silent:
+            return f"silent@{self.heartbeat}"
+        return ""
+
+    def same_matter(self, other: Child) -> bool:
+        """Whether nothing that a parent would be woken for differs (the version and the heartbeat do not count)."""
+        return (
+            self.healthy == other.healthy
+            and self.silent == other.silent
+            and self.since == other.since
+            and self.parent == other.parent
+            and self.name == other.name
+            and self.namespace == other.namespace
+        )
+
+
+class Share(NamedTuple):
+    """A limit on how many of a parent's children: ``percent`` (0 to 100) of them, or the ``absolute`` number."""
+
+    percent: float | None = None
+    absolute: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.percent is not None else str(self.absolute)
+
+
+@frozen(kw_only=True)
+class ParentSpec:
+    """What the parent's own spec says; None where it is silent, and the operator's settings hold there.
+
+    Durations in seconds. ``problems`` names each field that could not be read, with what was found and expected.
+    """
+
+    heartbeat_timeout_s: float | None = None
+    debounce_quiet_s: float | None = None
+    debounce_max_s: float | None = None
+    min_healthy: int | None = None
+    repair_enabled: bool | None = None
+    max_unhealthy: Share | None = None
+    cooldown_s: float | None = None
+    in_flight_max: int | None = None
+    paused: bool = False
+    problems: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Parent:
+    """One parent: its spec as read, and the status last seen on the server (JSON values, {} where there is none)."""
+
+    kind: str
+    key: ParentKey
+    uid: str
+    version: int
+    generation: int
+    spec: ParentSpec
+    status: dict[str, Any]
+    deleting: bool = False
+
+    @property
+    def namespace(self) -> str:
+        """The namespace, "" where the kind is cluster-scoped."""
+        return self.key.namespace
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.key.name
+
+
+Record = Child | Parent
+
+
+@frozen(kw_only=True)
+class Policy:
+    """The settings in force for one parent: its spec where it speaks, the operator's settings where it is silent.
+
+    ``heartbeat_timeout_s`` None means that nobody is ever silent. ``eligible_floor`` is the count of eligible children
+    up to which a percentage never closes the valve (3: the same floor as Cluster Autoscaler's ``ok-total-unready-count``).
+    """
+
+    heartbeat_timeout_s: float | None = None
+    debounce_quiet_s: float = 0.1
+    debounce_max_s: float = 2.0
+    min_healthy: int = 1
+    repair_enabled: bool = True
+    max_unhealthy: Share = Share(percent=50.0)
+    eligible_floor: int = 3
+    cooldown_s: float = 300.0
+    in_flight_max: int | None = None
+
+    def over(self, spec: ParentSpec) -> Policy:
+        """This policy as the defaults beneath ``spec``."""
+
+        def pick(mine: Any, theirs: Any) -> Any:
+            return mine if theirs is None else theirs
+
+        quiet_s = pick(self.debounce_quiet_s, spec.debounce_quiet_s)
+        return Policy(
+            heartbeat_timeout_s=pick(self.heartbeat_timeout_s, spec.heartbeat_timeout_s),
+            debounce_quiet_s=quiet_s,
+            debounce_max_s=max(quiet_s, pick(self.debounce_max_s, spec.debounce_max_s)),
+            min_healthy=pick(self.min_healthy, spec.min_healthy),
+            repair_enabled=pick(self.repair_enabled, spec.repair_enabled),
+            max_unhealthy=pick(self.max_unhealthy, spec.max_unhealthy),
+            eligible_floor=self.eligible_floor,
+            cooldown_s=pick(self.cooldown_s, spec.cooldown_s),
+            in_flight_max=pick(self.in_flight_max, spec.in_flight_max),
+        )
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One repair wanted. The gateway knows nothing of nodes: ``payload`` is the backend adapter's business.
+
+    ``key`` is the same for every sending of one attempt at one incident; ``since_s`` (our clock) orders a parent's items
+    oldest first and ages them; ``retry`` is True from the second round on (new failures go before retries).
+    """
+
+    operation: str
+    key: str
+    kind: str
+    uid: str
+    incident: str
+    parent: ParentKey
+    payload: dict[str, Any]
+    since_s: float
+    retry: bool = False
+
+
+@frozen(kw_only=True)
+class EventNote:
+    """A Kubernetes Event to record on the parent: ``reason`` is stable CamelCase, ``note`` is for people (≤ 1 kB)."""
+
+    type: str
+    reason: str
+    note: str
+    action: str = "Reconcile"
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What should be: data that only the runtime executes.
+
+    ``status`` is the whole wanted status (JSON values). ``repairs`` is the whole wanted set, not a difference: what was
+    asked earlier and is missing here is withdrawn. ``look_again_at_s`` (our clock) is the next deadline that no event
+    will announce, None when there is none.
+    """
+
+    status: dict[str, Any]
+    repairs: tuple[Item, ...] = ()
+    events: tuple[EventNote, ...] = ()
+    look_again_at_s: float | None = None
+
+
+class Now(NamedTuple):
+    """One instant on both clocks: ``mono_s`` for intervals, ``wall_s`` (Unix seconds) for what people read."""
+
+    mono_s: float
+    wall_s: float

@@ -1,0 +1,213 @@
+"""One look at one parent and all its children: counts to a Plan. Pure; only the runtime executes what it returns.
+
+The status is computed whole each time, from the records and our own memory, so that nothing depends on how we got here.
+Transition times move only when a condition flips, and no text holds a time, so that an unchanged world gives an unchanged
+status and nothing is written.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from attrs import frozen
+
+from . import valve
+from .fleet import FleetDefinition
+from .health import Counts, Roll
+from .model import Child, EventNote, Item, Now, Parent, Plan, Policy, State
+from .repairs import Repairs
+
+SAMPLE_MAX = 10  # names of unhealthy children in a status; a status holds counts, not one entry per child
+MESSAGE_MAX = 1024  # characters in a condition's message; the CRD allows 32,768, people read a line
+
+
+@frozen(kw_only=True)
+class BackendView:
+    """What the gateway last said about the backend to this parent; None until its first item was answered."""
+
+    reachable: bool | None = None
+    reason: str = "NotAskedYet"
+    message: str = ""
+
+
+@frozen(kw_only=True)
+class Children:
+    """All that reconcile sees of the children: the roll, what has been asked for them, and what the backend said."""
+
+    roll: Roll
+    repairs: Repairs
+    backend: BackendView = BackendView()
+    skipped: int = 0  # records left out because reading them killed the reader twice
+
+
+def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy: Policy, now: Now) -> Plan:
+    """The Plan for ``parent``: ``policy`` is its spec over the operator's settings (``Policy.over``)."""
+    roll, repairs = children.roll, children.repairs
+    total = roll.total
+    eligible = len(roll.eligible)
+    held = valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor)
+    allowed = policy.repair_enabled and not parent.spec.paused and not parent.deleting and not held
+    items, repairing, look_again_s = _repairs(parent, children, policy, now.mono_s, allowed)
+
+    counts = roll.sum()
+    conditions = _Conditions(parent, now)
+    available = counts.healthy >= policy.min_healthy
+    problems = parent.spec.problems
+    conditions.put(*_ready(parent, counts, policy, available, children.skipped))
+    conditions.put(
+        "Available", available, "EnoughHealthy" if available else "TooFewHealthy",
+        f"{counts.healthy} of {total} healthy, at least {policy.min_healthy} wanted",
+    )  # fmt: skip
+    conditions.put(*_allowed(parent, policy, held, eligible, total))
+    conditions.put("BackendReachable", children.backend.reachable, children.backend.reason, children.backend.message)
+    conditions.put("Paused", parent.spec.paused, "PausedBySpec" if parent.spec.paused else "NotPaused", "")
+
+    events = []
+    if conditions.flipped("RemediationAllowed", to="False") and held:
+        events.append(EventNote(
+            type="Warning", reason="TooManyUnhealthy", action="HoldRepairs",
+            note=f"repairs are held: {eligible} of {total} need repair, the limit is {policy.max_unhealthy}",
+        ))  # fmt: skip
+    elif conditions.flipped("RemediationAllowed", to="True", since="False"):
+        events.append(EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs",
+                                note=f"repairs go on: {eligible} of {total} need repair"))  # fmt: skip
+    if problems and conditions.flipped("Ready", to="False"):
+        events.append(EventNote(type="Warning", reason="InvalidSpec", action="ReadSpec", note="; ".join(problems)))
+
+    status: dict[str, Any] = {
+        "observedGeneration": parent.generation,
+        "total": total,
+        "healthy": counts.healthy,
+        "unhealthy": counts.unhealthy,
+        "unknown": counts.unknown,
+        "repairing": sum(repairing.values()),
+        "kinds": [_kind_status(child.ref.kind, roll, repairing) for child in fleet.children],
+        "unhealthySample": _sample(roll),
+        "conditions": conditions.list,
+    }
+    return Plan(status=status, repairs=tuple(items), events=tuple(events), look_again_at_s=look_again_s)
+
+
+def _repairs(
+    parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool
+) -> tuple[list[Item], dict[str, int], float | None]:
+    """The items wanted, how many children per kind are asked for and not yet well, and when an attempt has cooled down."""
+    repairs = children.repairs
+    items: list[Item] = []
+    repairing: dict[str, int] = {}
+    look_again_s: float | None = None
+    candidates = children.roll.eligible.values()
+    room = policy.in_flight_max
+    if room is not None:
+        room -= sum(1 for child in candidates if repairs.asked(child))  # those asked already keep their place
+    for child in candidates:
+        asked = repairs.asked(child)
+        item = repairs.wanted(parent.key, child, now_s, policy.cooldown_s) if allowed else None
+        if item is None:
+            cooled_s = repairs.cooled_at(child, policy.cooldown_s)
+            if cooled_s is not None:
+                repairing[child.kind] = repairing.get(child.kind, 0) + 1
+                if allowed and (look_again_s is None or cooled_s < look_again_s):
+                    look_again_s = cooled_s
+            continue
+        if not asked and room is not None:
+            if room <= 0:
+                continue
+            room -= 1
+        repairing[child.kind] = repairing.get(child.kind, 0) + 1
+        items.append(item)
+    return items, repairing, look_again_s
+
+
+def _ready(
+    parent: Parent, counts: Counts, policy: Policy, available: bool, skipped: int
+) -> tuple[str, bool, str, str]:
+    if parent.spec.problems:
+        return "Ready", False, "InvalidSpec", "; ".join(parent.spec.problems)
+    if parent.spec.paused:
+        return "Ready", False, "Paused", "spec.paused is true: counting goes on, repairs do not"
+    if skipped:
+        return "Ready", False, "RecordsSkipped", f"{skipped} children cannot be read and are not counted: see the log"
+    if not available:
+        return "Ready", False, "NotAvailable", f"{counts.healthy} healthy, at least {policy.min_healthy} wanted"
+    return "Ready", True, "Ready", ""
+
+
+def _allowed(parent: Parent, policy: Policy, held: bool, eligible: int, total: int) -> tuple[str, bool, str, str]:
+    name = "RemediationAllowed"
+    if not policy.repair_enabled:
+        return name, False, "RepairDisabled", "spec.repair.enabled or the operator's setting is false"
+    if parent.spec.paused:
+        return name, False, "Paused", "spec.paused is true"
+    if parent.deleting:
+        return name, False, "Deleting", "the object is being deleted"
+    if held:
+        return name, False, "TooManyUnhealthy", (
+            f"{eligible} of {total} need repair, the limit is {policy.max_unhealthy}; "
+            "raise spec.repair.maxUnhealthy if this is meant"
+        )
+    return name, True, "WithinLimit", ""
+
+
+def _kind_status(kind: str, roll: Roll, repairing: dict[str, int]) -> dict[str, Any]:
+    healthy, unhealthy, unknown = roll.counts[kind].as_tuple()
+    return {
+        "kind": kind, "total": healthy + unhealthy + unknown, "healthy": healthy, "unhealthy": unhealthy,
+        "unknown": unknown, "repairing": repairing.get(kind, 0),
+    }  # fmt: skip
+
+
+def _sample(roll: Roll) -> list[str]:
+    """Up to ``SAMPLE_MAX`` names of unhealthy children, and the same ones for the same set."""
+    names: list[str] = []
+    for child in roll.eligible.values():
+        if child.state is State.UNHEALTHY:
+            names.append(_label(child))
+            if len(names) >= 1000:  # a mass failure: any of them will do, and sorting them all would cost
+                break
+    return sorted(names)[:SAMPLE_MAX]
+
+
+def _label(child: Child) -> str:
+    return f"{child.kind}/{child.name}"
+
+
+class _Conditions:
+    """Builds the list; carries over the transition time of what has not flipped."""
+
+    def __init__(self, parent: Parent, now: Now) -> None:
+        seen = parent.status.get("conditions")
+        self._before = {c.get("type"): c for c in seen if isinstance(c, dict)} if isinstance(seen, list) else {}
+        self._generation = parent.generation
+        self._now = rfc3339(now.wall_s)
+        self.list: list[dict[str, Any]] = []
+
+    def put(self, name: str, value: bool | None, reason: str, message: str) -> None:
+        status = "Unknown" if value is None else str(value)
+        before = self._before.get(name, {})
+        same = before.get("status") == status
+        self.list.append({
+            "type": name, "status": status, "reason": reason, "message": message[:MESSAGE_MAX],
+            "observedGeneration": self._generation,
+            "lastTransitionTime": before.get("lastTransitionTime", self._now) if same else self._now,
+        })  # fmt: skip
+
+    def flipped(self, name: str, *, to: str, since: str | None = None) -> bool:
+        """Whether that condition has just become ``to`` (coming from ``since``, where given)."""
+        before = self._before.get(name, {}).get("status")
+        now = next(c["status"] for c in self.list if c["type"] == name)
+        return bool(now == to and before != to and since in (None, before))
+
+
+def rfc3339(wall_s: float) -> str:
+    """Unix seconds as Kubernetes writes instants: UTC, whole seconds."""
+    return datetime.fromtimestamp(int(wall_s), tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def replaced_condition(parent: Parent, now: Now, name: str, value: bool | None, reason: str, message: str) -> dict[str, Any]:
+    """The parent's status as it stands, with that one condition put anew (for a parent that cannot be reconciled)."""
+    conditions = _Conditions(parent, now)
+    conditions.put(name, value, reason, message)
+    kept = [c for c in parent.status.get("conditions") or [] if isinstance(c, dict) and c.get("type") != name]
+    return {**parent.status, "observedGeneration": parent.generation, "conditions": conditions.list + kept}

@@ -1,0 +1,295 @@
+"""The directory: the dynamic supervisor of ClusterActors, one per parent, made on demand.
+
+It knows who acts for which parent and tells the watchers, who then write to the actor directly: no hop per event. An actor
+that has been idle for long is *passivated*: the watchers are told to stop writing to it, each closes with ``LastMail``, and
+only when nothing came in between does it end; its memory is in the records and in the parent's status.
+
+Each actor has a restart budget of its own; one that spends it is *quarantined* (the parent says so in its status) and comes
+out on a spec change, a command, or a probe. Only failures of many distinct actors at once escalate, by raising here.
+
+A new incarnation of the directory adopts the actors that run; what was lost with a message is asked for again.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from .actor import Behaviour, Context, Factory, Monitor, Park, Ref, Resume, Stop
+from .core.events import ActorQuarantined, ActorReleased, Escalated
+from .core.model import Now, ParentKey
+from .core.reconcile import replaced_condition
+from .core.records import RecordStore
+from .messages import (
+    AskAgain,
+    BroadcastWanted,
+    CloseUp,
+    Down,
+    ParentGone,
+    ParentWanted,
+    Passivated,
+    PassivateWanted,
+    ProbeDue,
+    Released,
+    RestartDue,
+    RosterWanted,
+    StatusAnswered,
+    StatusWanted,
+    SubscribeWanted,
+    SyncChanged,
+    UnsubscribeWanted,
+    WatcherStarted,
+)
+from .supervision import Nursery, RestartPolicy, Verdict
+
+PROBE_AFTER_S = 600.0  # a quarantined parent tries again by itself every 10 min (RELIABILITY S5)
+
+
+class Phase(enum.Enum):
+    """Where a parent's actor stands."""
+
+    AWAKE = "awake"
+    PASSIVATING = "passivating"
+    DOWN = "down"  # waits for its restart
+    QUARANTINED = "quarantined"
+    CLOSING = "closing"  # the parent is gone
+
+
+class _Entry:
+    __slots__ = ("key", "name", "phase", "ref", "wake_again")
+
+    def __init__(self, key: ParentKey, name: str, ref: Ref) -> None:
+        self.key = key
+        self.name = name
+        self.ref = ref
+        self.phase = Phase.AWAKE
+        self.wake_again = False  # the parent is wanted (again) once this actor has ended
+
+
+class Escalation(RuntimeError):
+    """Too many distinct actors fail: it is not them."""
+
+
+ClusterFactory = Callable[[ParentKey], Factory]
+
+
+class DirectoryActor(Behaviour):
+    """Makes, restarts, passivates, quarantines and closes ClusterActors. ``kinds``: the parents' kind first."""
+
+    def __init__(
+        self, ctx: Context, *, kinds: tuple[str, ...], store: RecordStore, cluster_factory: ClusterFactory,
+        policy: RestartPolicy, watcher: Callable[[str], Ref | None], status: Ref, gateway: Ref, give_up: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        super().__init__(ctx)
+        self._kinds = kinds
+        self._store = store
+        self._cluster_factory = cluster_factory
+        self._watcher = watcher
+        self._status = status
+        self._gateway = gateway
+        self._give_up = give_up
+        self._nursery = Nursery(policy)
+        self._entries: dict[str, _Entry] = {}
+        self._sync: dict[str, tuple[bool, bool, str]] = {}
+        self._escalated = False
+
+    def on_start(self) -> None:
+        self.ctx.monitor(self._gateway)
+        self.ctx.monitor(self._status)
+        if self.ctx.incarnation == 1:
+            return
+        for name, ref in self.ctx.children.items():
+            key = _key(name)
+            self._entries[name] = _Entry(key, name, ref)
+            self.ctx.tell(ref, Monitor(self.ctx.ref))  # answers with its last Down if it is down
+            self._subscribe(key, ref)
+        parents = self._watcher(self._kinds[0])
+        if parents is not None:
+            self.ctx.tell(parents, RosterWanted(ref=self.ctx.ref))
+
+    def on_receive(self, message: Any) -> Any:
+        if isinstance(message, ParentWanted):
+            for key in message.parents:
+                self._wanted(key, spec_changed=message.spec_changed)
+        elif isinstance(message, Down):
+            self._down(message)
+        elif isinstance(message, RestartDue):
+            self._resume(message.name)
+        elif isinstance(message, ParentGone):
+            self._gone(message.parent)
+        elif isinstance(message, PassivateWanted):
+            self._passivate(message)
+        elif isinstance(message, Passivated):
+            self._passivated(message)
+        elif isinstance(message, WatcherStarted):
+            for entry in self._entries.values():
+                if entry.phase in (Phase.AWAKE, Phase.DOWN, Phase.QUARANTINED):
+                    self.ctx.tell(message.ref, SubscribeWanted(parent=entry.key, ref=entry.ref))
+        elif isinstance(message, SyncChanged):
+            self._sync[message.kind] = (message.synced, message.up, message.message)
+        elif isinstance(message, ProbeDue):
+            self._release(message.name, "probe")
+        elif isinstance(message, Released):
+            self._release(_name(message.parent), message.by)
+        elif isinstance(message, BroadcastWanted):
+            self._broadcast(message.message)
+        elif isinstance(message, StatusAnswered):
+            pass  # of a quarantine's condition: written or overtaken, both are fine
+        else:
+            super().on_receive(message)
+
+    # --- waking and sleeping ------------------------------------------------------------------------------------------
+    def _wanted(self, key: ParentKey, *, spec_changed: bool) -> None:
+        name = _name(key)
+        entry = self._entries.get(name)
+        if entry is None:
+            if self._store.parent(key) is not None:
+                self._start(key, name)
+        elif entry.phase in (Phase.PASSIVATING, Phase.CLOSING):
+            entry.wake_again = True
+        elif entry.phase is Phase.QUARANTINED and spec_changed:
+            self._release(name, "spec")
+
+    def _start(self, key: ParentKey, name: str) -> None:
+        ref = self.ctx.spawn(name, self._cluster_factory(key))
+        self._entries[name] = _Entry(key, name, ref)
+        self._subscribe(key, ref)
+
+    def _subscribe(self, key: ParentKey, ref: Ref) -> None:
+        self._tell_watchers(SubscribeWanted(parent=key, ref=ref))
+
+    def _unsubscribe(self, entry: _Entry) -> None:
+        self._tell_watchers(UnsubscribeWanted(parent=entry.key, ref=entry.ref))
+
+    def _tell_watchers(self, message: SubscribeWanted | UnsubscribeWanted) -> None:
+        """A watcher that has not started yet will say so, and then hears of every subscription."""
+        for kind in self._kinds:
+            watcher = self._watcher(kind)
+            if watcher is not None:
+                self.ctx.tell(watcher, message)
+
+    def _passivate(self, message: PassivateWanted) -> None:
+        entry = self._entries.get(_name(message.parent))
+        if entry is not None and entry.ref == message.ref and entry.phase is Phase.AWAKE:
+            entry.phase = Phase.PASSIVATING
+            self._unsubscribe(entry)
+
+    def _passivated(self, message: Passivated) -> None:
+        entry = self._entries.get(_name(message.parent))
+        if entry is None or entry.ref != message.ref or entry.phase not in (Phase.PASSIVATING, Phase.AWAKE):
+            return
+        if message.asleep and not entry.wake_again:
+            entry.phase = Phase.CLOSING
+            self.ctx.tell(entry.ref, Stop())
+        else:
+            entry.phase, entry.wake_again = Phase.AWAKE, False
+            self._subscribe(entry.key, entry.ref)
+
+    def _gone(self, key: ParentKey) -> None:
+        entry = self._entries.get(_name(key))
+        if entry is None or self._store.parent(key) is not None:  # there is another of that name already
+            return
+        self._unsubscribe(entry)
+        entry.wake_again = False
+        down = entry.phase in (Phase.DOWN, Phase.QUARANTINED)
+        entry.phase = Phase.CLOSING
+        self.ctx.tell(entry.ref, Stop() if down else CloseUp())
+
+    # --- death --------------------------------------------------------------------------------------------------------
+    def _down(self, down: Down) -> None:
+        entry = self._entries.get(down.name)
+        if entry is None:
+            if down.reason != "stopped":
+                self._broadcast(AskAgain())  # the gateway or the StatusActor: its mailbox keeps what is told meanwhile
+            return
+        if down.reason == "stopped":
+            self._forget(entry)
+            return
+        if entry.phase is Phase.CLOSING:
+            self.ctx.tell(entry.ref, Stop())
+            return
+        if entry.phase is Phase.QUARANTINED:
+            return
+        now_s = self.ctx.clock.now()
+        verdict, after_s = self._nursery.died(down.name, now_s, down.uptime_s, self.ctx.random)
+        failing = self._nursery.correlated(now_s, len(self._entries))
+        if failing is not None and not self._escalated:
+            self._escalated = True
+            reason = f"{failing} of {len(self._entries)} ClusterActors failed within a minute, last of {down.error}"
+            self.ctx.emit(Escalated(supervisor=self.ctx.name, reason=reason))
+            self._give_up(reason)
+        elif verdict is Verdict.GIVE_UP:
+            self._quarantine(entry, down)
+        else:
+            entry.phase = Phase.DOWN
+            restart = RestartDue(name=down.name, incarnation=down.incarnation)
+            self.ctx.schedule(("restart", down.name), after_s, restart)
+
+    def _forget(self, entry: _Entry) -> None:
+        del self._entries[entry.name]
+        self.ctx.children.pop(entry.name, None)
+        self.ctx.cancel(("restart", entry.name))
+        self.ctx.cancel(("probe", entry.name))
+        self._nursery.forget(entry.name)
+        if entry.wake_again or self._store.parent(entry.key) is not None and entry.phase is not Phase.CLOSING:
+            self._wanted(entry.key, spec_changed=False)
+
+    def _resume(self, name: str) -> None:
+        entry = self._entries.get(name)
+        if entry is not None and entry.phase in (Phase.DOWN, Phase.QUARANTINED):
+            entry.phase = Phase.AWAKE
+            self.ctx.tell(entry.ref, Resume())
+            self._subscribe(entry.key, entry.ref)  # the refill: from the watchers' records, without an API call
+
+    def _quarantine(self, entry: _Entry, down: Down) -> None:
+        entry.phase = Phase.QUARANTINED
+        deaths = self._nursery.deaths(entry.name)
+        self.ctx.emit(ActorQuarantined(actor=entry.name, deaths=deaths, error=down.error))
+        self.ctx.tell(entry.ref, Park())
+        self.ctx.schedule(("probe", entry.name), PROBE_AFTER_S, ProbeDue(name=entry.name))
+        parent = self._store.parent(entry.key)
+        if parent is not None:
+            now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
+            message = (
+                f"its actor died {deaths} times, last of {down.error}; it is tried again on a spec change or "
+                f"within {PROBE_AFTER_S / 60:.0f} min"
+            )
+            status = replaced_condition(parent, now, "Ready", False, "Quarantined", message)
+            self.ctx.tell(self._status, StatusWanted(
+                parent=entry.key, uid=parent.uid, version=parent.version, status=status, sequence=0,
+                reply_to=self.ctx.ref,
+            ))  # fmt: skip
+
+    def _release(self, name: str, by: str) -> None:
+        entry = self._entries.get(name)
+        if entry is None or entry.phase is not Phase.QUARANTINED:
+            return
+        self.ctx.cancel(("probe", name))
+        self._nursery.forget(name)
+        self.ctx.emit(ActorReleased(actor=name, by=by))
+        self._resume(name)
+
+    def _broadcast(self, message: Any) -> None:
+        for entry in self._entries.values():
+            if entry.phase in (Phase.AWAKE, Phase.PASSIVATING):
+                self.ctx.tell(entry.ref, message)
+
+    def statistics(self) -> dict[str, object]:
+        phases: dict[str, int] = {phase.value: 0 for phase in Phase}
+        for entry in list(self._entries.values()):
+            phases[entry.phase.value] += 1
+        sync = {kind: self._sync.get(kind, (False, False, "not listed yet")) for kind in self._kinds}
+        return {
+            "clusters": phases,
+            "sync": {kind: {"synced": s, "up": up, "message": message} for kind, (s, up, message) in sync.items()},
+        }
+
+
+def _name(key: ParentKey) -> str:
+    return f"cluster/{key.namespace}/{key.name}"
+
+
+def _key(name: str) -> ParentKey:
+    _, namespace, parent = name.split("/", 2)
+    return ParentKey(namespace, parent)

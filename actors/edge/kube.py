@@ -1,0 +1,514 @@
+"""The connection to the API server: whose credentials, which server, and what its answers mean.
+
+The ``kubernetes`` package reads the configuration (kubeconfig, in-cluster, exec plugins, token refresh) and nothing else of it
+is used: requests go through one urllib3 pool with retries and redirects off, because whoever retries must be seen to. Every
+failure becomes an ``ApiError`` whose message names the server, the path and the cure. A 401 or a certificate that does not
+verify loads the configuration once more and tries once more: tokens and authorities rotate under a long-lived process.
+
+Thread-safe: readers, writers and checks share one client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+import msgspec
+import urllib3
+from attrs import define, frozen
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
+
+from ..core.errors import ApiError, NotFound, SettingsError, Undecodable, Unreachable
+from ..core.fleet import FleetDefinition
+from ..core.model import EventNote, ParentKey
+from ..core.ports import Clock, Written
+from ..core.stream import api_error
+
+__all__ = ["Answer", "KubeClient", "KubeStatusWriter", "retry_after_s"]
+
+MERGE_PATCH = "application/merge-patch+json"
+CONNECT_S = 5.0
+"""How long a TCP and TLS handshake may take. The kernel's own limit is minutes."""
+REQUEST_S = 10.0
+"""How long an ordinary request may take (``StatusWriter`` promises it)."""
+USER_TIMEOUT_MS = 20_000
+"""Unacknowledged data and failed keepalives end a connection after this long, below the readers' own 25 s."""
+_RETRY_AFTER_MAX_S = 3600.0
+_MESSAGE_MAX = 500
+_BODY_MAX = 64 * 1024  # of an error's body
+SERIES_S = 600.0
+"""Repetitions of an Event within this long are counted in it (client-go's correlator uses the same ten minutes)."""
+EVENT_PAUSE_S = 10.0
+"""Events of one reason on one object with ever new words: at most one in so long; the rest is dropped. Arbitrary."""
+_SERIES_MAX = 4096
+_NOTE_BYTES_MAX = 1024  # events.k8s.io/v1 refuses more
+
+_OPTIONS: list[tuple[int, int, int | bytes]] = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+]
+for _name, _value in (
+    ("TCP_KEEPIDLE", 10),
+    ("TCP_KEEPINTVL", 5),
+    ("TCP_KEEPCNT", 2),
+    ("TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
+):
+    if hasattr(socket, _name):
+        _OPTIONS.append((socket.IPPROTO_TCP, getattr(socket, _name), _value))
+
+
+_SOCKETS: dict[int, socket.socket] = {}
+"""The socket of each thread's latest request: the only way to end a read that blocks. One entry per thread."""
+
+
+class _PlainConnection(HTTPConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        super().request(*args, **kwargs)
+        if self.sock is not None:
+            _SOCKETS[threading.get_ident()] = self.sock
+
+
+class _TlsConnection(HTTPSConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        super().request(*args, **kwargs)
+        if self.sock is not None:
+            _SOCKETS[threading.get_ident()] = self.sock
+
+
+class _Plain(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _Tls(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+@frozen
+class Answer:
+    """A good answer, read to its end. ``wall_s``: the server's own time (Unix), None where it did not say."""
+
+    status: int
+    body: bytes
+    wall_s: float | None
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; ``Undecodable`` when it is none."""
+        try:
+            return msgspec.json.decode(self.body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Undecodable("the API server's answer", str(error)) from error
+
+
+class KubeClient:
+    """Requests to one API server. ``kubeconfig`` None: ``$KUBECONFIG``, else in-cluster, else ``~/.kube/config``."""
+
+    def __init__(self, kubeconfig: str | Path | None = None, context: str | None = None) -> None:
+        """Read the configuration; ``SettingsError`` when there is none that works."""
+        self._kubeconfig = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or None
+        self._context = context
+        self._lock = threading.Lock()
+        self._loads = 0
+        try:
+            version = importlib.metadata.version("muster-operator")
+        except importlib.metadata.PackageNotFoundError:
+            version = "0"
+        self._agent = f"muster/{version}"
+        self._load()
+
+    @property
+    def server(self) -> str:
+        """The server's URL, for messages."""
+        return self._server
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._pool.clear()
+
+    def sever(self, thread: int) -> None:
+        """Break the connection that the request of that thread (its ``get_ident``) uses, so that a blocked read returns.
+
+        Any thread; the caller knows that the request is still under way.
+        """
+        sock = _SOCKETS.get(thread)
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                socket.socket.shutdown(
+                    sock, socket.SHUT_RDWR
+                )  # past SSLSocket.shutdown, which clears what a reader uses
+
+    # --- requests ---
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout_s: float = REQUEST_S,
+    ) -> Answer:
+        """One request, its answer read to the end. Raises ``ApiError``."""
+        response = self.open(
+            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout_s=timeout_s
+        )
+        try:
+            data = response.read()
+        except (HTTPError, OSError, ValueError) as error:
+            response.close()
+            raise self._unreachable(method, path, error) from error
+        response.release_conn()
+        return Answer(response.status, data, wall_s(response.headers.get("Date")))
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout_s: float = REQUEST_S,
+    ) -> urllib3.BaseHTTPResponse:
+        """One request; its good answer is still to be read, and closed, by the caller. Raises ``ApiError``.
+
+        ``timeout_s`` is for each read (the answer's headers, then each piece of its body).
+        """
+        target = path + ("?" + urlencode(query) if query else "")
+        data = None if body is None else msgspec.json.encode(body)
+        for attempt in (1, 2):
+            loads = self._loads
+            headers = {"Accept": accept, "User-Agent": self._agent, "Accept-Encoding": "identity"}
+            if data is not None:
+                headers["Content-Type"] = content_type
+            try:
+                headers |= self._authorization()
+                response = self._pool.request(
+                    method,
+                    self._server + target,
+                    body=data,
+                    headers=headers,
+                    timeout=urllib3.Timeout(connect=min(CONNECT_S, timeout_s), read=timeout_s),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                )
+            except SSLError as error:
+                if attempt == 1 and self._reload(loads):
+                    continue
+                raise self._unreachable(method, path, error) from error
+            except (HTTPError, OSError, ValueError) as error:
+                raise self._unreachable(method, path, error) from error
+            if response.status < 300:
+                return response
+            if response.status == 401 and attempt == 1 and self._reload(loads):
+                response.close()
+                continue
+            raise self._refused(method, path, query or {}, response)
+        raise AssertionError("unreachable: the second attempt returns or raises")
+
+    def allowed(self, verb: str, group: str, resource: str, *, subresource: str = "", namespace: str = "") -> bool:
+        """Whether these credentials may do that, in ``namespace`` ("" all): a SelfSubjectAccessReview. Raises ``ApiError``."""
+        attributes = {"verb": verb, "group": group, "resource": resource}
+        attributes |= {"subresource": subresource} if subresource else {}
+        attributes |= {"namespace": namespace} if namespace else {}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review).json()
+        status = answer.get("status")
+        return bool(isinstance(status, dict) and status.get("allowed"))
+
+    def server_version(self) -> str:
+        """The server's version (``v1.37.2``). Raises ``ApiError``."""
+        return str(self.request("GET", "/version").json().get("gitVersion", "unknown"))
+
+    # --- credentials ---
+
+    def _load(self) -> None:
+        # Nothing else of the package is touched; importing it costs 35 MB, which a process without a cluster need not pay.
+        from kubernetes import config
+        from kubernetes.client import Configuration
+
+        settings = Configuration()
+        try:
+            if self._kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST") and self._context is None:
+                config.load_incluster_config(client_configuration=settings)
+            else:
+                config.load_kube_config(
+                    config_file=self._kubeconfig,
+                    context=self._context,
+                    client_configuration=settings,
+                    persist_config=False,
+                )
+        except Exception as error:
+            where = self._kubeconfig or "~/.kube/config"
+            raise SettingsError(
+                f"no usable connection to a cluster: {where}: {type(error).__name__}: {error}; give --kubeconfig and "
+                "--context, set KUBECONFIG, or run in a pod with a service account"
+            ) from error
+        self._settings = settings
+        self._server = str(settings.host).rstrip("/")
+        self._pool = self._make_pool(settings)
+        self._loads += 1
+
+    def _make_pool(self, settings: Any) -> urllib3.PoolManager:
+        options: dict[str, Any] = {
+            "maxsize": 32,
+            "socket_options": _OPTIONS,
+            "cert_reqs": "CERT_REQUIRED" if settings.verify_ssl else "CERT_NONE",
+            "ca_certs": settings.ssl_ca_cert,
+            "cert_file": settings.cert_file,
+            "key_file": settings.key_file,
+        }
+        if getattr(settings, "assert_hostname", None) is not None:
+            options["assert_hostname"] = settings.assert_hostname
+        if getattr(settings, "tls_server_name", None):
+            options["server_hostname"] = settings.tls_server_name
+        parts = urlsplit(self._server)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise SettingsError(
+                f"the cluster's server is {self._server!r}, expected a URL such as https://10.0.0.1:6443"
+            )
+        no_proxy = settings.no_proxy or ""
+        if settings.proxy and not proxy_bypass_environment(parts.hostname, {"no": no_proxy}):
+            pool: urllib3.PoolManager = urllib3.ProxyManager(
+                settings.proxy, proxy_headers=settings.proxy_headers, **options
+            )
+        else:
+            pool = urllib3.PoolManager(**options)
+        pool.pool_classes_by_scheme = {"http": _Plain, "https": _Tls}
+        return pool
+
+    def _authorization(self) -> dict[str, str]:
+        """The header, after the package's own refresh of whatever has expired."""
+        with self._lock:
+            try:
+                value = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization")
+            except Exception as error:
+                raise Unreachable(f"{self._server}: the credentials cannot be refreshed: {error}") from error
+        return {"Authorization": value} if value else {}
+
+    def _reload(self, loads: int) -> bool:
+        """Load the configuration anew, once for all who found it stale; whether it is worth another try."""
+        with self._lock:
+            if self._loads == loads:
+                try:
+                    self._load()
+                except SettingsError:
+                    return False
+            return True
+
+    # --- what went wrong ---
+
+    def _unreachable(self, method: str, path: str, error: Exception) -> ApiError:
+        if isinstance(error, ApiError):
+            return error
+        cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+        if isinstance(cause, NewConnectionError):
+            what, cure = "the connection is refused", "is it running, and is the address right?"
+        elif isinstance(cause, SSLError):
+            what, cure = f"TLS failed ({cause})", "check the certificate authority in the kubeconfig"
+        elif isinstance(cause, (HTTPTimeoutError, TimeoutError)):
+            what, cure = "no answer in time", "it may be overloaded, or a network drops packets"
+        else:
+            what, cure = f"the connection broke ({type(cause).__name__}: {cause})", "retried by itself"
+        return Unreachable(f"{self._server}: {method} {path}: {what}; {cure}"[:_MESSAGE_MAX])
+
+    def _refused(
+        self, method: str, path: str, query: Mapping[str, str], response: urllib3.BaseHTTPResponse
+    ) -> ApiError:
+        try:
+            raw = response.read(_BODY_MAX)
+        except (HTTPError, OSError, ValueError):
+            raw = b""
+        response.close()
+        message = ""
+        try:
+            found = msgspec.json.decode(raw)
+            message = str(found["message"]) if isinstance(found, dict) and "message" in found else ""
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            message = raw[:200].decode("utf-8", "replace").strip()
+        code = response.status
+        verb = _verb(method, path, query)
+        cure = {
+            401: "the credentials are not accepted: renew the token or certificate in the kubeconfig",
+            403: f"allow the verb {verb} on {_resource(path)}: kubectl apply -k manifests/rbac",
+            429: "the server asks for patience",
+        }.get(code, "")
+        if code == 404 and _is_kind(message, path):
+            cure = "the kind is not served: kubectl apply -k manifests/crd"
+        elif 300 <= code < 400:
+            cure = f"it redirects to {response.headers.get('Location', '?')}: set that address as the server"
+        text = f"{self._server}: {method} {path}: {code} {message or response.reason or ''}".rstrip()
+        wait_s = retry_after_s(response.headers.get("Retry-After"), wall_s(response.headers.get("Date")))
+        return api_error(code, (text[:_MESSAGE_MAX] + (f"; {cure}" if cure else "")), wait_s)
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    resource_version: str = "0"
+
+
+class _Object(msgspec.Struct):
+    metadata: _Meta
+    status: dict[str, Any] | None = None
+
+
+@define
+class _Series:
+    name: str
+    note: str
+    count: int
+    at_s: float
+    path: str
+
+
+class KubeStatusWriter:
+    """``StatusWriter`` over HTTP. Thread-safe: the executor's threads share it."""
+
+    def __init__(self, client: KubeClient, fleet: FleetDefinition, clock: Clock) -> None:
+        self._client, self._fleet, self._clock = client, fleet, clock
+        self._lock = threading.Lock()
+        self._series: dict[tuple[str, str], _Series] = {}
+
+    def patch_status(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
+        """See ``StatusWriter``. The resourceVersion is the guard: the server ignores a wrong uid in a status patch."""
+        path = self._fleet.parent.path(parent.namespace, parent.name) + "/status"
+        body = {"metadata": {"resourceVersion": str(version)}, "status": status}
+        query = {"fieldManager": "muster"}
+        answer = self._client.request("PATCH", path, query=query, body=body, content_type=MERGE_PATCH)
+        try:
+            written = msgspec.json.decode(answer.body, type=_Object)
+            return Written(version=int(written.metadata.resource_version), status=written.status or {})
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            raise Unreachable(f"{self._client.server}: PATCH {path}: the answer cannot be read: {error}") from error
+
+    def record_event(self, parent: ParentKey, uid: str, note: EventNote) -> None:
+        """See ``StatusWriter``. Repetitions within ten minutes are counted in the first one's series."""
+        text = note.note.encode()[:_NOTE_BYTES_MAX].decode("utf-8", "ignore")
+        now = self._clock.now()
+        key = (uid, note.reason)
+        with self._lock:
+            series = self._series.get(key)
+            if series is not None and now - series.at_s < SERIES_S:
+                if series.note == text:
+                    series.count += 1
+                elif now - series.at_s < EVENT_PAUSE_S:
+                    return
+                else:
+                    series = None
+            else:
+                series = None
+        if series is not None:
+            stamp = _micro_time(self._clock.wall())
+            body = {"series": {"count": series.count, "lastObservedTime": stamp}}
+            try:
+                self._client.request("PATCH", series.path, body=body, content_type=MERGE_PATCH)
+            except NotFound:  # it has expired there
+                pass
+            else:
+                series.at_s = now
+                return
+        self._create_event(parent, uid, note, text, key)
+
+    def _create_event(self, parent: ParentKey, uid: str, note: EventNote, text: str, key: tuple[str, str]) -> None:
+        ref = self._fleet.parent
+        namespace = parent.namespace or "default"
+        regarding = {"apiVersion": ref.api_version, "kind": ref.kind, "name": parent.name, "uid": uid}
+        regarding |= {"namespace": parent.namespace} if parent.namespace else {}
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": parent.name[:57].rstrip("-.") + ".", "namespace": namespace},
+            "eventTime": _micro_time(self._clock.wall()),
+            "reportingController": "muster.dev/muster",
+            "reportingInstance": socket.gethostname()[:128] or "muster",
+            "action": note.action,
+            "reason": note.reason,
+            "type": note.type,
+            "note": text,
+            "regarding": regarding,
+        }
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        answer = self._client.request("POST", path, body=body)
+        try:
+            name = msgspec.json.decode(answer.body, type=_Object).metadata.name
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        with self._lock:
+            self._series.pop(key, None)
+            while len(self._series) >= _SERIES_MAX:
+                del self._series[next(iter(self._series))]
+            self._series[key] = _Series(name, text, 1, self._clock.now(), f"{path}/{name}")
+
+
+def _micro_time(wall_s: float) -> str:
+    """A ``MicroTime`` as Kubernetes writes it."""
+    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _verb(method: str, path: str, query: Mapping[str, str]) -> str:
+    if method != "GET":
+        return {"POST": "create", "PUT": "update"}.get(method, method.lower())
+    if query.get("watch"):
+        return "watch"
+    return "get" if len(_parts(path)) > 1 else "list"
+
+
+def _parts(path: str) -> list[str]:
+    """Plural, name and subresource of a resource path, as far as they are there."""
+    parts = path.strip("/").split("/")[(2 if path.startswith("/api/") else 3) :]
+    return parts[2:] if parts[:1] == ["namespaces"] and len(parts) > 2 else parts
+
+
+def _resource(path: str) -> str:
+    plural, _, *sub = (*_parts(path), "", "")[:3]
+    group = path.split("/")[2] if path.startswith("/apis/") else ""
+    return plural + (f".{group}" if group else "") + ("/" + sub[0] if sub and sub[0] else "")
+
+
+def _is_kind(message: str, path: str) -> bool:
+    """Whether a 404 means the kind: collections are never missing, and that is how the server words it."""
+    return (
+        len(_parts(path)) <= 1 or "could not find the requested resource" in message or message.startswith("404 page")
+    )
+
+
+def wall_s(date: str | None) -> float | None:
+    """Unix seconds of an HTTP Date header."""
+    if not date:
+        return None
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def retry_after_s(value: str | None, server_wall_s: float | None) -> float | None:
+    """Seconds of a Retry-After header (a number, or a date by the server's own clock); None for nothing or nonsense."""
+    if not value:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return min(float(text), _RETRY_AFTER_MAX_S)
+    until_s = wall_s(text)
+    if until_s is None or server_wall_s is None:
+        return None
+    return min(max(0.0, until_s - server_wall_s), _RETRY_AFTER_MAX_S)

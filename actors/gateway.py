@@ -1,0 +1,504 @@
+"""The gateway: all parents' repairs, merged into batch calls under one strict quota.
+
+::
+
+    RepairsWanted ─▶ queue ─▶ gates: pause, breaker, calls in flight, ledger ─▶ check each item ─▶ fuse ─▶ Backend
+                       ▲                                                                                  │
+                       └── retry: throttled, missing, unknown outcome (same keys) ──── CallEnded ◀────────┘
+    ItemsAnswered ◀── done, failed, withdrawn
+
+Every message ends in ``_dispatch``, which sends what may leave at this instant and sets the one timer to the next
+instant at which anything could change; there are no timers per item or per parent. Nothing here blocks: a call runs on
+the executor and its end comes back as a message.
+
+Only the ledger decides whether a call may leave. The fuse (``ratelimit`` around ``_leave``) goes by the same slot's
+stamp; its window is fixed, so it lets through all that the ledger does and more, and when it trips the ledger has a
+bug.
+
+A crash of this behaviour loses the queue, not the ledger. The calls that were open count as unknown; their items are
+not handed out before they cannot arrive any more, whoever asks for them first; and a call that has not begun on the
+executor by then does not begin. The ClusterActors hear of the crash and send their whole wish again with the same
+keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field, frozen
+from ratelimit import RateLimitException, limits
+
+from .actor import Behaviour, Context
+from .core.backoff import Breaker, Pause, full_jitter_s
+from .core.batch import QUANTUM, Queue, when_to_send
+from .core.errors import BackendError, CallTimeout, Malformed, Refused, Throttled, Unavailable
+from .core.events import BackendPaused, BreakerMoved, CallAnswered, CallSent, FuseTripped, ItemsWithdrawn
+from .core.keys import Answers, call_id
+from .core.model import Item, ParentKey
+from .core.ports import Backend, Call, ItemResult, Later, Outcome, Records, Reply
+from .core.quantity import Quota
+from .core.quota import Ledger, Slot
+from .messages import BackendState, CallEnded, DispatchDue, DrainWanted, ItemAnswer, ItemsAnswered, Ref, RepairsWanted
+
+_TIMER = "dispatch"
+# Failures in a row until parents are told: one hiccup is no news and would cost each of them two status writes.
+_UNREACHABLE_AFTER = 2
+_OUTCOMES: dict[type[BaseException], str] = {CallTimeout: "timeout", Malformed: "malformed"}
+
+
+@frozen(kw_only=True)
+class GatewaySettings:
+    """One backend operation. Durations in seconds.
+
+    ``in_flight_max`` bounds calls; the executor should have as many threads (16: a quota of ten leaves in one go).
+    ``call_timeout_s`` is what the adapter allows one call in all, ``lateness_s`` how much later the backend may still
+    receive it (5: TCP's first retransmissions). ``cold_start_s`` None waits W + timeout + lateness before the first
+    call of this process; 0 says that nobody sent before. ``retry_*`` delay one call's items after a failure,
+    ``breaker_*`` the whole operation after ``breaker_failures`` in a row (a minute at most, or a healed backend waits
+    for us). ``pause_max_s`` caps a Retry-After (an hour: beyond it a typing error is likelier than a wish).
+    """
+
+    operation: str
+    quota: Quota
+    batch_max: int = 100
+    in_flight_max: int = 16
+    call_timeout_s: float = 10.0
+    lateness_s: float = 5.0
+    batch_quiet_s: float = 0.05
+    cold_start_s: float | None = None
+    retry_base_s: float = 1.0
+    retry_max_s: float = 60.0
+    breaker_failures: int = 5
+    breaker_base_s: float = 2.0
+    breaker_max_s: float = 60.0
+    pause_max_s: float = 3600.0
+    quantum: int = QUANTUM
+    pool: str = "backend"
+
+
+_Answer = tuple[ItemAnswer, str]
+
+
+@define(eq=False)
+class _Asker:
+    """What is kept of a parent: where to answer, what it was told of the backend, its answers while it wants them."""
+
+    ref: Ref
+    told: bool | None = None
+    answers: Answers[_Answer] = field(factory=Answers)
+
+
+@define(eq=False)
+class _Open:
+    """A call under way. ``cancelled`` is read on the executor: what has not begun by then does not begin."""
+
+    call: Call
+    slot: Slot
+    cancelled: bool = False
+
+
+_Replies = dict[ParentKey, dict[str, _Answer]]  # parent → item key → its answer
+
+
+class BatchGatewayActor(Behaviour):
+    """See the module. ``ledger`` outlives this incarnation; the other ports are read-only or blocking (``backend``)."""
+
+    def __init__(
+        self, ctx: Context, *, backend: Backend, records: Records, ledger: Ledger, settings: GatewaySettings
+    ) -> None:
+        super().__init__(ctx)
+        self._backend, self._records, self._ledger, self._settings = backend, records, ledger, settings
+        quota = settings.quota
+        self._queue = Queue(ageing_s=2 * quota.window_s, quantum=settings.quantum)
+        self._pause = Pause(quota.window_s / quota.calls, quota.window_s, settings.pause_max_s, ctx.random)
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_base_s, settings.breaker_max_s, ctx.random)
+        self._askers: dict[ParentKey, _Asker] = {}
+        self._calls: dict[str, _Open] = {}  # in the order of sending, so the first is overdue first
+        self._suspects: deque[tuple[Item, ...]] = deque()  # parts of refused calls, to be sent apart
+        self._suspects_turn = True
+        self._last_partial_s = -math.inf
+        self._down: tuple[str, str] | None = None  # reason and message, while the backend counts as unreachable
+        self._draining = False
+        self._drains: list[Callable[[], Any]] = []
+        self._wake_s = math.inf
+        self._stamp_ns = 0
+        self._counts: dict[str, int] = {}
+        self._fused = limits(calls=quota.calls, period=ledger.window_ns, clock=lambda: self._stamp_ns)(self._leave)
+
+    def on_start(self) -> None:
+        """Thread of the dispatcher, first of all. Calls of an earlier incarnation become unknown."""
+        now = self.ctx.clock.now()
+        if not self._ledger.started:
+            self._ledger.cold_start(now, self._settings.cold_start_s)
+        self._ledger.abandon_open(now)
+        for uid, until_s in self._ledger.open_items(now).items():
+            self._queue.embargo((uid,), until_s, now)
+
+    def on_receive(self, message: Any) -> Any:
+        """Thread of the dispatcher, one message at a time. A raise restarts this behaviour with an empty queue."""
+        now = self.ctx.clock.now()
+        match message:
+            case RepairsWanted():
+                self._wanted(message, now)
+            case CallEnded():
+                self._ended(message.call, message.outcome, now)
+            case DispatchDue():
+                self._wake_s = math.inf
+            case DrainWanted():
+                self._draining = True
+                self._drains.append(message.reply)
+            case _:
+                raise TypeError(f"the gateway does not know {type(message).__name__}")
+        self._dispatch(now)
+        return None
+
+    # --- what is wanted -----------------------------------------------------------------------------------------------
+    def _wanted(self, message: RepairsWanted, now: float) -> None:
+        parent, items = message.parent, message.items
+        asker = self._askers.get(parent)
+        if asker is None:
+            asker = self._askers[parent] = _Asker(message.reply_to)
+        asker.ref = message.reply_to
+        if asker.answers:
+            items, again = asker.answers.sort(items)
+            for at_s, answers in again.items():  # the instant of the first answer: cooldowns count from it
+                self.ctx.tell(asker.ref, ItemsAnswered(answers=answers, at_s=at_s))
+        change = self._queue.want(parent, items, now)
+        if change.withdrawn:
+            self._withdrawn(change.withdrawn, "withdrawn")
+        if items and self._down is not None:
+            self._tell_state(asker, reachable=False)
+        self._forget(parent, asker)
+
+    def _forget(self, parent: ParentKey, asker: _Asker) -> None:
+        """A parent that wants nothing and need not be told of the backend's return is not kept."""
+        if not asker.answers and asker.told is not False and not self._queue.has(parent):
+            self._askers.pop(parent, None)
+
+    # --- what leaves --------------------------------------------------------------------------------------------------
+    def _dispatch(self, now: float) -> None:
+        """Send what may leave now; set the timer to when more may."""
+        self._expire(now)
+        while (wake_s := self._next_send_s(now)) <= now:
+            self._send_batch(now)
+        if self._calls:
+            wake_s = min(wake_s, self._overdue_s(next(iter(self._calls.values()))))
+        elif self._draining:
+            while self._drains:
+                self._drains.pop()()
+        if wake_s == self._wake_s:
+            return
+        self._wake_s = wake_s
+        if wake_s == math.inf:
+            self.ctx.cancel(_TIMER)
+        else:
+            self.ctx.schedule(_TIMER, wake_s - now, DispatchDue())
+
+    def _next_send_s(self, now: float) -> float:
+        """The earliest instant at which a batch may leave; infinity while only a message can change that."""
+        if self._draining or len(self._calls) >= (1 if self._pause.probing else self._settings.in_flight_max):
+            return math.inf
+        due_s = now if self._suspects else self._queue_due_s(now)
+        if due_s == math.inf:
+            return math.inf
+        return max(due_s, self._pause.until_s, self._breaker.opens_at(), self._ledger.next_free_at(now))
+
+    def _queue_due_s(self, now: float) -> float:
+        """When the batch window of what is ready ends; with nothing ready, when something will be."""
+        ready = self._queue.ready(now)
+        if not ready:
+            return self._queue.next_ready_at()
+        return when_to_send(
+            ready=ready,
+            batch_max=self._settings.batch_max,
+            oldest_s=self._queue.oldest_ready_s,
+            newest_s=self._queue.newest_ready_s,
+            quiet_s=self._settings.batch_quiet_s,
+            spacing_s=self._ledger.spacing_s,
+            last_partial_s=self._last_partial_s,
+        )
+
+    def _send_batch(self, now: float) -> None:
+        """One batch: checked item by item, then a slot, then the fuse. May find that nothing of it is wanted."""
+        oldest_s = self._queue.oldest_ready_s
+        if self._suspects and (self._suspects_turn or self._queue_due_s(now) > now):
+            items, refused = self._recheck(self._suspects.popleft(), now)
+            self._suspects_turn = False  # in turn with the rest: a poisoned item must not hold up the healthy ones
+            oldest_s = now
+        else:
+            items, refused = self._queue.take(self._settings.batch_max, self._still_wanted, now)
+            self._suspects_turn = True
+            if 0 < len(items) < self._settings.batch_max:
+                self._last_partial_s = now
+        self._answer_withdrawn(refused, now)
+        if not items:
+            return
+        name = call_id(self.ctx.random)
+        slot = self._ledger.take(now, name, tuple(item.uid for item in items))
+        call = Call(id=name, operation=self._settings.operation, items=items, timeout_s=self._settings.call_timeout_s)
+        opened = self._calls[name] = _Open(call, slot)
+        if self._breaker.sent(name):
+            self._breaker_moved()
+        self._stamp_ns = slot.stamp_ns
+        try:
+            self._fused(opened)
+        except RateLimitException:
+            self._tripped(opened, now)
+            return
+        self._count("calls")
+        self._count("items", len(items))
+        parents, waited_s = len({item.parent for item in items}), max(0.0, now - oldest_s)
+        sent = CallSent(operation=call.operation, call=name, items=len(items), parents=parents, waited_s=waited_s)
+        self.ctx.emit(sent)
+
+    def _leave(self, opened: _Open) -> None:
+        """The one function that sends. Only ever called through the fuse."""
+        ctx, call, send = self.ctx, opened.call, self._backend.send
+
+        def begin() -> Reply | Later[Reply]:
+            if opened.cancelled or not ctx.alive:  # its slot's time is running out without it
+                raise Unavailable(f"call {call.id} was given up before it began", arrived=False)
+            return send(call)
+
+        ctx.run(self._settings.pool, begin, lambda outcome: CallEnded(call=call.id, outcome=outcome))
+
+    def _tripped(self, opened: _Open, now: float) -> None:
+        """The fuse says that the ledger is wrong: nothing leaves for a whole window, and the items stay."""
+        call = opened.call
+        self.ctx.emit(FuseTripped(operation=call.operation, call=call.id))
+        self._count("fuse_trips")
+        del self._calls[call.id]
+        self._ledger.release(call.id, now, unknown=False)
+        self._breaker.failed(call.id, now)
+        self._pause.until_s = max(self._pause.until_s, now + self._settings.quota.window_s)
+        for item in call.items:
+            self._queue.give_back(item, now, retry=False)
+
+    def _still_wanted(self, item: Item) -> str:
+        """Why not, by the freshest record; "" if this very incident goes on."""
+        child = self._records.child(item.kind, item.parent, item.uid)
+        if child is None:
+            return "gone"
+        if not child.eligible:
+            return "recovered"
+        return "" if child.incident == item.incident else "changed"
+
+    def _recheck(self, group: tuple[Item, ...], now: float) -> tuple[tuple[Item, ...], tuple[tuple[Item, str], ...]]:
+        """The same check for items that have been in flight since a refused call."""
+        items, refused = [], []
+        for item in group:
+            why = self._still_wanted(item) if self._queue.wanted(item) else "withdrawn"
+            if not why:
+                items.append(item)
+            elif self._queue.finish(item, now):
+                refused.append((item, why))
+        return tuple(items), tuple(refused)
+
+    def _answer_withdrawn(self, refused: tuple[tuple[Item, str], ...], now: float) -> None:
+        if not refused:
+            return
+        answers: _Replies = {}
+        counts: dict[str, int] = {}
+        for item, why in refused:
+            counts[why] = counts.get(why, 0) + 1
+            answers.setdefault(item.parent, {})[item.key] = (ItemAnswer.WITHDRAWN, why)
+        for why, count in counts.items():
+            self._withdrawn(count, why)
+        self._answer(answers, now)
+
+    # --- what comes back ----------------------------------------------------------------------------------------------
+    def _overdue_s(self, opened: _Open) -> float:
+        return opened.slot.taken_s + self._settings.call_timeout_s + self._settings.lateness_s
+
+    def _expire(self, now: float) -> None:
+        """A call whose end never came (a lost thread, a full executor) ends here as unknown; its end is then stale."""
+        while self._calls:
+            opened = next(iter(self._calls.values()))
+            if self._overdue_s(opened) > now:
+                return
+            opened.cancelled = True
+            opened.slot.taken_s = now  # it may be leaving in this very moment
+            late_s = self._settings.call_timeout_s + self._settings.lateness_s
+            error = CallTimeout(f"call {opened.call.id} gave no sign within {late_s:g} s; its thread may be stuck")
+            self._count("overdue")
+            self._ended(opened.call.id, Outcome(None, error), now)
+
+    def _ended(self, name: str, outcome: Outcome[Reply], now: float) -> None:
+        opened = self._calls.pop(name, None)
+        if opened is None:  # given up as overdue; its items are under way again with the same keys
+            self._count("stale_replies")
+            return
+        error = outcome.error
+        if error is None:
+            assert outcome.value is not None
+            self._replied(opened, outcome.value, now)
+        elif isinstance(error, Throttled):
+            self._throttled(opened, error, now)
+        elif isinstance(error, Refused):
+            self._refused(opened, error, now)
+        else:
+            self._failed(opened, error, now)
+        for parent in {item.parent for item in opened.call.items}:
+            if (asker := self._askers.get(parent)) is not None:
+                self._forget(parent, asker)
+
+    def _replied(self, opened: _Open, reply: Reply, now: float) -> None:
+        """An understood answer: an answer for each item, or another try."""
+        self._ledger.release(opened.call.id, now, unknown=False)
+        self._reached(opened)
+        answers: _Replies = {}
+        tally = {"accepted": 0, "failed": 0, "retried": 0, "unknown": reply.unknown_count}
+        retry_s: float | None = None
+        for item in opened.call.items:
+            result = reply.results.get(item.key)
+            if result is not None and result.status in ("accepted", "failed"):
+                tally[result.status] += 1
+                answer = ItemAnswer.DONE if result.status == "accepted" else ItemAnswer.FAILED
+                self._settle(item, answer, result.message, answers, now)
+                continue
+            tally["retried"] += 1
+            delay_s = self._asked_s(result)
+            if delay_s is None:  # one draw for all that share a fate: they leave together again
+                retry_s = delay_s = self._retry_s(item) if retry_s is None else retry_s
+            self._queue.give_back(item, now, not_before_s=now + delay_s)
+        self._answer(answers, now)
+        self._note(opened, "answered", now, tally)
+
+    def _asked_s(self, result: ItemResult | None) -> float | None:
+        """The backend's own wish for one item; None where it has none (missing from the reply, or unusable)."""
+        if result is None or result.retry_after_s is None or not result.retry_after_s >= 0:
+            return None
+        return min(result.retry_after_s, self._settings.pause_max_s)
+
+    def _retry_s(self, item: Item) -> float:
+        settings, attempts = self._settings, self._queue.attempts(item)
+        return full_jitter_s(self.ctx.random, settings.retry_base_s, settings.retry_max_s, attempts)
+
+    def _throttled(self, opened: _Open, error: Throttled, now: float) -> None:
+        """Too much: the operation pauses once, and the items keep their place for one retry of the call."""
+        self._ledger.release(opened.call.id, now, unknown=False)
+        if self._breaker.answered():  # it lives
+            self._breaker_moved()
+        pause_s = self._pause.refused(now, opened.slot.taken_s, error.retry_after_s)
+        if pause_s > 0:
+            self.ctx.emit(BackendPaused(operation=opened.call.operation, pause_s=pause_s))
+        for item in opened.call.items:
+            self._queue.give_back(item, now, retry=False)
+        self._note(opened, "throttled", now, {"retried": len(opened.call.items)}, str(error))
+
+    def _failed(self, opened: _Open, error: BaseException, now: float) -> None:
+        """No good answer: the items are sent again with the same keys, once they cannot be in flight any more."""
+        call = opened.call
+        arrived = not isinstance(error, BackendError) or error.arrived
+        slot = self._ledger.release(call.id, now, unknown=arrived and not isinstance(error, Malformed))
+        self._pause.answered(opened.slot.taken_s)
+        if slot.may_arrive_until_s > now:
+            self._queue.embargo(slot.uids, slot.may_arrive_until_s, now)
+        retry_s = self._retry_s(call.items[0])  # one draw: they leave together again
+        for item in call.items:
+            self._queue.give_back(item, now, not_before_s=now + retry_s)
+        self._not_reached(call.id, error, now)
+        message = str(error) if isinstance(error, BackendError) else f"the backend adapter raised {error!r}"
+        self._note(opened, _OUTCOMES.get(type(error), "unavailable"), now, {"retried": len(call.items)}, message)
+
+    def _refused(self, opened: _Open, error: Refused, now: float) -> None:
+        """The request itself is not accepted. One bad item may be why: halves are sent apart until it stands alone."""
+        call, items = opened.call, opened.call.items
+        self._ledger.release(call.id, now, unknown=False)
+        self._pause.answered(opened.slot.taken_s)
+        self._not_reached(call.id, error, now)
+        if len(items) == 1:
+            answers: _Replies = {}
+            self._settle(items[0], ItemAnswer.FAILED, str(error), answers, now)
+            self._answer(answers, now)
+        else:
+            half = len(items) // 2
+            self._suspects += [items[:half], items[half:]]
+        tally = {"failed": 1} if len(items) == 1 else {"retried": len(items)}
+        self._note(opened, "refused", now, tally, str(error))
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+    def _settle(self, item: Item, answer: ItemAnswer, text: str, answers: _Replies, now: float) -> None:
+        """This item is over. Its answer is remembered while the parent wants it under this key."""
+        if self._queue.finish(item, now) and (asker := self._askers.get(item.parent)) is not None:
+            asker.answers.remember(item, (answer, text), now)
+        answers.setdefault(item.parent, {})[item.key] = (answer, text)
+
+    def _answer(self, answers: _Replies, now: float) -> None:
+        for parent, each in answers.items():
+            asker = self._askers.get(parent)
+            if asker is not None:
+                self.ctx.tell(asker.ref, ItemsAnswered(answers=each, at_s=now))
+                self._forget(parent, asker)
+
+    def _breaker_moved(self, why: str = "") -> None:
+        self.ctx.emit(BreakerMoved(operation=self._settings.operation, state=self._breaker.state.value, message=why))
+
+    def _reached(self, opened: _Open) -> None:
+        """The backend answers: parents in this call hear it the first time, and all that were told otherwise."""
+        self._pause.answered(opened.slot.taken_s)
+        if self._breaker.answered():
+            self._breaker_moved()
+        parents: set[ParentKey] = {item.parent for item in opened.call.items}
+        if self._down is not None:
+            self._down = None
+            parents.update(parent for parent, asker in self._askers.items() if asker.told is False)
+        for parent in sorted(parents):
+            if (asker := self._askers.get(parent)) is not None:
+                self._tell_state(asker, reachable=True)
+                self._forget(parent, asker)
+
+    def _not_reached(self, name: str, error: BaseException, now: float) -> None:
+        """A failure: the breaker counts it, and when it is no hiccup every parent that has items here hears of it."""
+        if self._breaker.failed(name, now):
+            self._breaker_moved(str(error))
+        patience = self._settings.breaker_failures if isinstance(error, Refused) else _UNREACHABLE_AFTER
+        if self._breaker.failures < patience:
+            return
+        self._down = (type(error).__name__, str(error))
+        for parent in self._queue.parents():
+            if (asker := self._askers.get(parent)) is not None:
+                self._tell_state(asker, reachable=False)
+
+    def _tell_state(self, asker: _Asker, *, reachable: bool) -> None:
+        if asker.told is reachable:
+            return
+        asker.told = reachable
+        reason, text = ("Answers", "the backend answers") if reachable or self._down is None else self._down
+        self.ctx.tell(asker.ref, BackendState(reachable=reachable, reason=reason, message=text))
+
+    # --- for people ---------------------------------------------------------------------------------------------------
+    def _note(self, opened: _Open, outcome: str, now: float, tally: dict[str, int], message: str = "") -> None:
+        self._count(outcome)
+        for name, count in tally.items():
+            self._count(f"items_{name}", count)
+        name, seconds = opened.call.id, now - opened.slot.taken_s
+        operation = self._settings.operation
+        self.ctx.emit(
+            CallAnswered(operation=operation, call=name, outcome=outcome, seconds=seconds, message=message, **tally)
+        )
+
+    def _withdrawn(self, count: int, why: str) -> None:
+        self._count(f"items_{why}", count)
+        self.ctx.emit(ItemsWithdrawn(operation=self._settings.operation, count=count, why=why))
+
+    def _count(self, name: str, by: int = 1) -> None:
+        self._counts[name] = self._counts.get(name, 0) + by
+
+    def statistics(self) -> dict[str, object]:
+        """Queue, slots, gates, and counters of this incarnation (the ledger's are of the process)."""
+        now = self.ctx.clock.now()
+        return {
+            "queue": self._queue.statistics(now),
+            "suspects": sum(map(len, self._suspects)),
+            "ledger": self._ledger.statistics(now),
+            "calls_in_flight": len(self._calls),
+            "pause_s": max(0.0, self._pause.until_s - now),
+            "breaker": self._breaker.state.value,
+            "reachable": self._down is None,
+            "draining": self._draining,
+            "counts": dict(self._counts),
+        }

@@ -1,0 +1,349 @@
+"""Every message between actors. All are frozen; facts are past participles, requests say what is wanted.
+
+Each docstring gives sender → receiver, and what its loss costs. ``Objects`` and ``StreamChanged`` come through a port and
+live in ``core.ports``; they are named here too, because this page is where a reader looks. Lanes (see ``actor``): *control*
+is served first, *object* mail coalesces by (kind, uid), everything else is first come, first served.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, ClassVar
+
+from attrs import frozen
+from pykka import ActorRef
+
+from .core.model import EventNote, Item, ParentKey
+from .core.ports import Objects, Outcome, Reply, StreamChanged, Written
+
+__all__ = [
+    "AskAgain", "BackendState", "BroadcastWanted", "CallEnded", "CloseUp", "DebounceEnded", "DispatchDue", "Down",
+    "DrainWanted", "EventEnded", "EventWanted", "IdleReached", "ItemAnswer", "ItemsAnswered", "LastMail",
+    "LookAgain", "Objects", "ParentGone", "ParentWanted", "Passivated", "PassivateWanted", "ProbeDue", "RelistWanted",
+    "RepairsWanted", "RestartDue", "RetryDue", "Released", "RosterWanted", "StatusAnswered", "StatusState", "StatusWanted", "StopOverdue", "StopTree",
+    "StreamChanged",
+    "SubscribeWanted", "SyncChanged", "UnsubscribeWanted", "WatcherStarted", "WriteEnded",
+]  # fmt: skip
+
+Ref = ActorRef[Any]
+
+
+class Lane(Enum):
+    """Which queue of the mailbox a message joins."""
+
+    CONTROL = "control"
+    OBJECT = "object"
+    ORDINARY = "ordinary"
+
+
+# --- supervision ------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class Down:
+    """cell → its supervisor and whoever watches it: one incarnation has died, exactly once.
+
+    ``reason`` is crashed, stopped or wedged. ``poison`` is the fingerprint of the message it died
+    of. Loss: the cell stays down; it cannot be lost while its supervisor lives, because the cell keeps its own ref.
+    """
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+    name: str
+    incarnation: int
+    reason: str
+    error: str = ""
+    traceback: str = ""
+    poison: str = ""
+    uptime_s: float = 0.0
+
+
+@frozen(kw_only=True)
+class RestartDue:
+    """supervisor's timer → itself: the backoff of that child has passed. Loss: the child stays down."""
+
+    name: str
+    incarnation: int
+
+
+@frozen(kw_only=True)
+class StopTree:
+    """the system → root supervisor: stop the children, last started first. Loss: the process is killed at its grace's end."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+
+
+@frozen(kw_only=True)
+class StopOverdue:
+    """supervisor's timer → itself: that child did not stop in time; go on with the next."""
+
+    name: str
+
+
+@frozen(kw_only=True)
+class ProbeDue:
+    """directory's timer → itself: let a quarantined child try once more. Loss: it waits for a spec change."""
+
+    name: str
+
+
+# --- watcher ⇄ directory ⇄ ClusterActor -------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class WatcherStarted:
+    """watcher → directory: a new incarnation knows no subscriptions; send them all again. Loss: parents hear nothing."""
+
+    kind: str
+    ref: Ref
+
+
+@frozen(kw_only=True)
+class SyncChanged:
+    """watcher → directory: the kind is listed completely (or no longer streams). Loss: readiness is stale."""
+
+    kind: str
+    synced: bool
+    up: bool
+    message: str = ""
+
+
+@frozen(kw_only=True)
+class ParentWanted:
+    """watcher → directory: mail is there for a parent that has no ClusterActor. Idempotent.
+
+    ``spec_changed`` lets a quarantined parent out. Loss: the parent sleeps through a change.
+    """
+
+    parents: tuple[ParentKey, ...]
+    spec_changed: bool = False
+
+
+@frozen(kw_only=True)
+class SubscribeWanted:
+    """directory → watcher: send that parent's records (a replacement) and its changes to ``ref`` from now on. Idempotent."""
+
+    parent: ParentKey
+    ref: Ref
+
+
+@frozen(kw_only=True)
+class UnsubscribeWanted:
+    """directory → watcher: send nothing more to ``ref``; close with ``LastMail``. Idempotent."""
+
+    parent: ParentKey
+    ref: Ref
+
+
+@frozen(kw_only=True)
+class LastMail:
+    """watcher → ClusterActor: nothing more of this kind follows. Loss: a passivating actor stays awake."""
+
+    kind: str
+
+
+@frozen(kw_only=True)
+class ParentGone:
+    """parents' watcher → directory: the parent is not on the API server any more. Loss: an actor for nobody until a relist."""
+
+    parent: ParentKey
+
+
+@frozen(kw_only=True)
+class RosterWanted:
+    """directory → parents' watcher: a new incarnation asks for all parents (answered by ``ParentWanted``). Idempotent."""
+
+    ref: Ref
+
+
+@frozen(kw_only=True)
+class RelistWanted:
+    """anyone → watcher: list again. Idempotent."""
+
+    reason: str
+
+
+@frozen(kw_only=True)
+class CloseUp:
+    """directory → ClusterActor: the parent is gone from the API server; withdraw what is queued and stop."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+
+
+@frozen(kw_only=True)
+class PassivateWanted:
+    """ClusterActor → directory: idle for long; may I sleep? Idempotent."""
+
+    parent: ParentKey
+    ref: Ref
+
+
+@frozen(kw_only=True)
+class Passivated:
+    """ClusterActor → directory: all watchers have closed; ``asleep`` False: something came meanwhile, subscribe me again."""
+
+    parent: ParentKey
+    ref: Ref
+    asleep: bool
+
+
+@frozen(kw_only=True)
+class Released:
+    """anyone → directory: let that parent out of quarantine (``by``: spec, command). Idempotent."""
+
+    parent: ParentKey
+    by: str
+
+
+@frozen(kw_only=True)
+class BroadcastWanted:
+    """anyone → directory: hand ``message`` to every ClusterActor. Loss: as the message's."""
+
+    message: Any
+
+
+@frozen(kw_only=True)
+class AskAgain:
+    """directory → ClusterActor: the gateway or the StatusActor lost its memory; send your whole wish again. Idempotent."""
+
+
+# --- ClusterActor's own timers ----------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class DebounceEnded:
+    """timer → ClusterActor: the quiet time or the longest wait is over."""
+
+
+@frozen(kw_only=True)
+class LookAgain:
+    """timer → ClusterActor: the Plan's own deadline (a cooldown ends)."""
+
+
+@frozen(kw_only=True)
+class IdleReached:
+    """timer → ClusterActor: nothing has happened for the idle time."""
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class StatusWanted:
+    """ClusterActor → StatusActor: make it so. The newest per parent wins; older ones that wait are dropped.
+
+    ``version`` is the resourceVersion that the patch requires; ``sequence`` names the wish in the answer.
+    Loss: the status is stale until the next change; the ClusterActor asks again when the StatusActor dies.
+    """
+
+    parent: ParentKey
+    uid: str
+    version: int
+    status: dict[str, Any]
+    sequence: int
+    reply_to: Ref
+
+
+class StatusState(Enum):
+    """How a wanted status ended."""
+
+    WRITTEN = "written"
+    CONFLICT = "conflict"  # wait for the newer object, then reconcile
+    GONE = "gone"  # the parent is not there any more
+    REFUSED = "refused"  # the schema or RBAC says no: retried slowly
+
+
+@frozen(kw_only=True)
+class StatusAnswered:
+    """StatusActor → ClusterActor: how the wish ended. Transport errors are retried inside and not answered."""
+
+    sequence: int
+    state: StatusState
+    written: Written | None = None
+    message: str = ""
+
+
+@frozen(kw_only=True)
+class WriteEnded:
+    """executor → StatusActor: one PATCH has ended. ``incarnation`` stale: dropped by the cell."""
+
+    parent: ParentKey
+    sequence: int
+    outcome: Outcome[Written]
+
+
+@frozen(kw_only=True)
+class EventWanted:
+    """ClusterActor → StatusActor: record an Event, best effort. Loss: one Event."""
+
+    parent: ParentKey
+    uid: str
+    note: EventNote
+
+
+@frozen(kw_only=True)
+class EventEnded:
+    """executor → StatusActor: one Event has been recorded or not."""
+
+    parent: ParentKey
+    outcome: Outcome[None]
+
+
+@frozen(kw_only=True)
+class RetryDue:
+    """timer → StatusActor: try that parent's status again."""
+
+    parent: ParentKey
+
+
+# --- gateway ----------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class RepairsWanted:
+    """ClusterActor → gateway: the whole wanted set of one parent; what was queued and is missing here is withdrawn.
+
+    Idempotent. Loss: repairs wait for the next reconcile.
+    """
+
+    parent: ParentKey
+    items: tuple[Item, ...]
+    reply_to: Ref
+
+
+class ItemAnswer(Enum):
+    """How an item ended. Retries are the gateway's own business and no answer."""
+
+    DONE = "done"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"
+
+
+@frozen(kw_only=True)
+class ItemsAnswered:
+    """gateway → ClusterActor: answers by item key, with a message each ("" where there is none).
+
+    ``at_s`` is the instant of the answer (our clock): cooldowns count from it. Loss: the item is asked again with the same key.
+    """
+
+    answers: dict[str, tuple[ItemAnswer, str]]
+    at_s: float
+
+
+@frozen(kw_only=True)
+class BackendState:
+    """gateway → ClusterActors with items there: whether the backend answers. ``reason`` is CamelCase."""
+
+    reachable: bool
+    reason: str
+    message: str
+
+
+@frozen(kw_only=True)
+class DispatchDue:
+    """timer → gateway: a batch window ends, a slot frees, a pause or a backoff is over."""
+
+
+@frozen(kw_only=True)
+class CallEnded:
+    """executor → gateway: one call has ended."""
+
+    call: str
+    outcome: Outcome[Reply]
+
+
+@frozen(kw_only=True)
+class DrainWanted:
+    """shutdown → gateway and StatusActor: begin nothing new (gateway) or finish what is wanted (status); answer ``Drained``."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+    reply: Any  # a callable without arguments: called once, from any thread

@@ -1,0 +1,203 @@
+"""The words ``run``, ``demo``, ``check``, ``config``, ``version``. Thin: each command imports what it needs when it
+runs.
+
+The options of ``run``, ``check`` and ``config`` are made from the table of settings. They hand over strings, and the
+one loader reads them, because then a flag, a variable and a line of the file are refused in the same words. In a pod
+and without a word, ``run`` is meant; elsewhere the help is. Exit codes are in ``exit_codes``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from .. import __version__
+from ..core.errors import SettingsError
+from ..edge.settings import TABLE
+from .exit_codes import ExitCode, table
+
+if TYPE_CHECKING:
+    from ..edge.settings_load import Loaded
+
+_LAZY = {"demo": ("demo", "demo_command")}  # word → module beside this one, the click command in it
+
+
+class Problem(click.ClickException):
+    """A setting is wrong: each problem on a line of its own, and exit code 2."""
+
+    exit_code = ExitCode.SETTINGS.value
+
+    def show(self, file: Any = None) -> None:
+        """Print to stderr, without a traceback: the cure is outside the code."""
+        for line in self.message.splitlines():
+            click.echo(f"muster: {line}", err=True, file=file)
+
+
+class Words(click.Group):
+    """Commands; some of them are imported only when they are called by name or listed in the help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are written here; the demo first, because that is how one begins."""
+        return [*_LAZY, *(name for name in super().list_commands(ctx) if name not in _LAZY)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None where there is none."""
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        module_name, attribute = _LAZY[cmd_name]
+        from importlib import import_module
+
+        module = import_module(f".{module_name}", __package__)
+        command: click.Command = getattr(module, attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A word that is none is answered with the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not near or error.message.endswith("?"):
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a ``SettingsError`` of any of them ends in exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise Problem(str(error)) from error
+
+
+@click.group(
+    cls=Words,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExit codes:\n" + table(),
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Muster takes the roll-call of fleets: it counts the healthy nodes of each Cluster and has the others repaired,
+    in batches, under a strict quota.
+
+    Begin with "demo": it needs nothing but this.
+    """
+    if ctx.invoked_subcommand is None:
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            ctx.invoke(run)
+        else:
+            click.echo(ctx.get_help())
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--config`` and an option for each setting; the command receives them as one ``Loaded``, and its own options."""
+
+    def wrapped(config: str | None, **options: Any) -> None:
+        from ..edge.settings_load import load
+
+        given = {each.name: options.pop(_parameter(each.name), None) for each in TABLE}
+        flags = {name: value for name, value in given.items() if value is not None}
+        command(load(flags, os.environ, config), **options)
+
+    decorated: Callable[..., None] = wrapped
+    for each in reversed(TABLE):
+        bare: dict[str, Any] = {"is_flag": False, "flag_value": each.form.bare} if each.form.bare else {}
+        default = f"default: {each.default}; " if each.default else ""
+        decorated = click.option(
+            each.flag,
+            _parameter(each.name),
+            metavar=each.form.metavar,
+            help=f"{each.effect}  [{default}env: {each.env}]",
+            **bare,
+        )(decorated)
+    decorated = click.option(
+        "--config", metavar="FILE", help="A YAML file of settings, by their keys (batchMax: 100).  [env: MUSTER_CONFIG]"
+    )(decorated)
+    decorated.__name__, decorated.__doc__ = command.__name__, command.__doc__
+    # click keeps the options of a function on the function itself: those of ``command`` go first.
+    decorated.__click_params__ += getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
+    return decorated
+
+
+def _parameter(name: str) -> str:
+    return "setting_" + name.replace("-", "_")
+
+
+@cli.command()
+@with_settings
+def run(loaded: Loaded) -> None:
+    """Run the operator, until SIGTERM or SIGINT drains it; a second signal ends it at once."""
+    from .run import run_operator
+
+    _leave(run_operator(loaded))
+
+
+@cli.command()
+@with_settings
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def check(loaded: Loaded, as_json: bool) -> None:
+    """Say whether `run` would work here: settings, connection, permissions, CRDs, backend. Sends no batch call."""
+    from .check import checks, in_json, in_lines
+
+    lines = checks(loaded)
+    click.echo(in_json(lines) if as_json else in_lines(lines), nl=False)
+    _leave(ExitCode.OK if all(line.ok is not False for line in lines) else ExitCode.CHECK_FAILED)
+
+
+@cli.command()
+@with_settings
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    help="markdown: the page of all settings that there are.",
+)
+def config(loaded: Loaded, form: str) -> None:
+    """Show every setting in force, and where each came from."""
+    from . import settings_page
+
+    if form == "markdown":
+        click.echo(settings_page.markdown(), nl=False)
+        return
+    click.echo(settings_page.as_json(loaded) if form == "json" else settings_page.as_text(loaded), nl=False)
+    for note in loaded.notes:
+        click.echo(f"muster: note: {note}", err=True)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a line.")
+def version(as_json: bool) -> None:
+    """Print the version, and those of the parts that matter in a bug report."""
+    import json
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    parts = {"python": platform.python_version()}
+    for name in ("pykka", "kubernetes", "urllib3"):
+        try:
+            parts[name] = version_of(name)
+        except PackageNotFoundError:
+            parts[name] = "missing"
+    if as_json:
+        click.echo(json.dumps({"muster": __version__, **parts}))
+    else:
+        click.echo(f"muster {__version__} ({', '.join(f'{name} {number}' for name, number in parts.items())})")
+
+
+def _leave(code: int) -> NoReturn:
+    sys.exit(int(code))
+
+
+def main() -> None:
+    """What ``muster`` and ``supervisor.py`` call: runs the words of the command line, and exits."""
+    cli.main(prog_name="muster")

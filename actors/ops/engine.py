@@ -1,0 +1,213 @@
+"""The engine on real ports: all that the command line knows of the actor tree, of the API server and of the backend.
+
+``RealEngine`` makes the ports from the settings, hands them to the tree, and turns the tree's events (ended, drained, stopped)
+into what a main thread can wait for. Made but not started, it has opened no connection: what a wrong setting can break breaks
+in the constructor, as a ``SettingsError``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from ..core.fleet import MUSTER_FLEET, FleetDefinition
+from ..core.model import State
+from ..core.ports import Facts
+from ..core.records import RecordStore
+from ..edge.backend import HttpBackend
+from ..edge.dispatcher import POOLS, ThreadDispatcher, WedgedError
+from ..edge.kube import KubeClient
+from ..edge.settings import Settings
+from ..edge.settings_load import read_token
+from ..gateway import GatewaySettings
+from ..supervision import RestartPolicy
+from ..tree import VITAL, End, EndKind, Ports, System, TreeSettings
+from .exit_codes import ExitCode
+from .metrics import actor_class
+
+TICK_S = 1.0
+DEAF_AFTER_S = 15.0  # a timer thread that has not ticked for so long will not any more
+_LOOK_S = 0.01  # between looks while something stops
+
+
+@frozen
+class EngineEnd:
+    """Why the engine ended by itself."""
+
+    code: ExitCode
+    reason: str
+
+
+class RealEngine:
+    """See ``run.Engine``. Every method but ``ready``, ``alive`` and ``statistics`` is for the main thread."""
+
+    def __init__(self, settings: Settings, facts: Facts, *, fleet: FleetDefinition = MUSTER_FLEET) -> None:
+        from ..edge.reader import KubeReader
+        from ..edge.writer import KubeStatusWriter
+
+        self._kube = KubeClient(settings.kubeconfig or None, settings.context or None)
+        self._dispatcher = ThreadDispatcher(
+            workers=settings.workers,
+            facts=facts,
+            pools={**POOLS, "backend": settings.calls_in_flight_max},
+            wedge_after_s=settings.wedge_after_s,
+            vital=VITAL,
+            on_fatal=lambda actor, error: self._system.fatal(actor, error),  # noqa: PLW0108 - it is made below
+        )
+        self._reader = KubeReader(self._kube, fleet=fleet, facts=facts, namespace=settings.namespace)
+        self._ended = threading.Event()
+        self._system = System(
+            dispatcher=self._dispatcher,
+            fleet=fleet,
+            settings=tree_settings(settings, fleet),
+            ports=Ports(
+                reader=self._reader,
+                status_writer=KubeStatusWriter(self._kube, fleet=fleet),
+                backend=HttpBackend(settings.backend_url, token=_token(settings)),
+            ),
+            on_end=lambda _end: self._ended.set(),
+        )
+        self._clock = self._dispatcher.clock
+        self._ticked_s = self._clock.now()
+
+    def start(self) -> None:
+        """Start the threads, then the tree."""
+        self._dispatcher.start()
+        self._tick()
+        self._system.start()
+
+    def wait(self, timeout_s: float) -> EngineEnd | None:
+        """None after ``timeout_s``; else why the tree ended by itself."""
+        self._ended.wait(timeout_s)
+        return end_of(self._system.end)
+
+    def drain(self, calls_s: float, statuses_s: float) -> list[str]:
+        """Begin no new call; wait for the answers, then for the statuses; what was left, a line each."""
+        done = {"gateway": threading.Event(), "status": threading.Event()}
+        self._system.drain(lambda name: done[name].set() if name in done else None)
+        left = []
+        for name, timeout_s, what in (
+            ("gateway", calls_s, "calls in flight"),
+            ("status", statuses_s, "statuses to be written"),
+        ):
+            if not done[name].wait(timeout_s):
+                left.append(f"{name}: {what}: {self._brief(name)}")
+        return left
+
+    def stop(self, timeout_s: float) -> list[str]:
+        """Stop the tree, the streams and the threads; who has not in time."""
+        until_s = self._clock.now() + timeout_s
+        pause = threading.Event()
+        self._system.stop()
+        while not self._system.stopped and self._clock.now() < until_s - 0.5 * timeout_s:
+            pause.wait(_LOOK_S)
+        unstopped = list(self._system.overdue) if self._system.stopped else ["the actor tree"]
+        self._reader.stop(max(0.1, 0.5 * (until_s - self._clock.now())))
+        unstopped += self._dispatcher.stop(max(0.1, until_s - self._clock.now()))
+        self._kube.close()
+        return unstopped
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Every kind is listed, and every actor that the tree names runs."""
+        reasons = self._system.ready()
+        return not reasons, reasons
+
+    def alive(self) -> tuple[bool, list[str]]:
+        """The timers tick and nothing has ended; the watchdog, which sees stuck actors, runs on the same thread."""
+        reasons = []
+        silent_s = self._clock.now() - self._ticked_s
+        if silent_s > DEAF_AFTER_S:
+            reasons.append(f"the timers have not ticked for {silent_s:.0f} s")
+        if self._system.end is not None:
+            reasons.append(self._system.end.reason)
+        return not reasons, reasons
+
+    def statistics(self) -> Mapping[str, object]:
+        """As ``metrics.GAUGES`` names them."""
+        return snapshot(dict(self._system.cells()), self._system.store, self._dispatcher.statistics())
+
+    def _tick(self) -> None:
+        self._ticked_s = self._clock.now()
+        self._dispatcher.after(TICK_S, self._tick)
+
+    def _brief(self, name: str) -> str:
+        cell: dict[str, Any] = dict(self._system.cells()).get(name, {})
+        return ", ".join(f"{key} {cell[key]}" for key in ("calls_in_flight", "in_flight", "waiting") if key in cell)
+
+
+def tree_settings(settings: Settings, fleet: FleetDefinition) -> TreeSettings:
+    """The part of the settings that the tree needs, in its own words."""
+    restarts = RestartPolicy(restarts_max=settings.restarts_max, period_s=settings.restarts_period_s)
+    return TreeSettings(
+        policy=settings.policy,
+        gateway=GatewaySettings(
+            operation=fleet.operation,
+            quota=settings.quota,
+            batch_max=settings.batch_max,
+            in_flight_max=settings.calls_in_flight_max,
+            call_timeout_s=settings.backend_timeout_s,
+            lateness_s=settings.backend_lateness_s,
+            batch_quiet_s=settings.batch_quiet_s,
+            cold_start_s=settings.cold_start_s,
+        ),
+        idle_s=settings.idle_s,
+        static=restarts,
+        clusters=restarts,
+    )
+
+
+def end_of(end: End | None) -> EngineEnd | None:
+    """The exit code of an end; None while there is none."""
+    if end is None:
+        return None
+    if end.kind is EndKind.ESCALATED:
+        return EngineEnd(ExitCode.ESCALATED, end.reason)
+    return EngineEnd(ExitCode.WEDGED if isinstance(end.error, WedgedError) else ExitCode.FATAL, end.reason)
+
+
+def snapshot(
+    cells: Mapping[str, Mapping[str, Any]], store: RecordStore, threads: Mapping[str, Any]
+) -> dict[str, object]:
+    """The statistics of the actors, the records and the dispatcher under the names that the gauges have."""
+    depths: dict[str, int] = {}
+    for name, cell in cells.items():
+        depths[actor_class(name)] = depths.get(actor_class(name), 0) + int(cell.get("mailbox", 0))
+    found: dict[str, object] = {"mailbox_depth": depths, "children": _children(store)}
+    directory, gateway, status = (cells.get(name, {}) for name in ("directory", "gateway", "status"))
+    if "clusters" in directory:
+        asleep = max(0, len(store.parents) - sum(directory["clusters"].values()))
+        found["parents"] = {**directory["clusters"], "asleep": asleep}
+        found["synced"] = {kind: float(state["synced"]) for kind, state in directory.get("sync", {}).items()}
+    if "queue" in gateway:
+        queue = gateway["queue"]
+        found["queued_items"] = sum(queue.get(place, 0) for place in ("ready", "waiting", "blocked"))
+        found["oldest_item_s"] = queue.get("oldest_wait_s", 0.0)
+        found["calls_in_flight"] = gateway.get("calls_in_flight", 0)
+        found["slots_free"] = gateway.get("ledger", {}).get("free", 0)
+    if "waiting" in status:
+        found["statuses_waiting"] = status["waiting"]
+    if "leaked_threads" in threads:
+        found["threads_leaked"] = threads["leaked_threads"]
+    return found
+
+
+def _children(store: RecordStore) -> dict[str, dict[str, int]]:
+    """By kind and state, summed over the statuses as they stand on the server: O(parents), and asleep ones count, too."""
+    states = [state.value for state in State]
+    totals = {kind: dict.fromkeys(states, 0) for kind in store.children}
+    for parent in list(store.parents.values()):
+        kinds = parent.status.get("kinds")
+        for each in kinds if isinstance(kinds, list) else ():
+            if isinstance(each, dict) and each.get("kind") in totals:
+                for state in states:
+                    count = each.get(state)
+                    totals[each["kind"]][state] += count if isinstance(count, int) else 0
+    return totals
+
+
+def _token(settings: Settings) -> Any:
+    path = settings.backend_token_file
+    return (lambda: read_token(path)) if path else None

@@ -1,0 +1,229 @@
+"""The simulated dispatcher: one thread, a seeded choice of the next actor, and virtual time that jumps.
+
+The same actor classes as in production, unmodified. All timers of one instant fire before a turn is chosen, or seeds
+would explore nothing. Time moves only when nobody has mail. Same seed, same trace: nothing here reads the real clock, and
+no choice depends on hashing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..core.events import Fact
+from ..core.ports import Cancel, Later, Outcome
+from ..mailbox import TURN_MESSAGES_MAX, Future, Mailbox, using
+
+EPOCH_S = 1_750_000_000.0  # the virtual wall clock's start; arbitrary, fixed so that traces compare
+TURNS_MAX = 5_000_000  # a run that needs more is a hot loop: turned into a failure
+
+
+class VirtualClock:
+    """Seconds that only the world moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def now(self) -> float:
+        """Virtual monotonic seconds, from 0."""
+        return self.now_s
+
+    def wall(self) -> float:
+        """Virtual Unix seconds."""
+        return EPOCH_S + self.now_s
+
+
+class _NoLock:
+    """One thread needs no lock, but the mailbox's idle bit is one."""
+
+    __slots__ = ("_taken",)
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Take the bit; False when it is taken."""
+        if self._taken:
+            return False
+        self._taken = True
+        return True
+
+    def release(self) -> None:
+        """Give the bit back."""
+        self._taken = False
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *exc_info: object) -> None:
+        return None
+
+
+class BlockingAskForbidden(RuntimeError):
+    """An actor waited for another's answer inside a turn: a deadlock waiting to happen. Use a message."""
+
+
+class FatalInSimulation(RuntimeError):
+    """Something that would have ended the process."""
+
+
+class World:
+    """A simulated dispatcher. ``run_for`` moves time; ``facts_seen`` holds every fact with its instant."""
+
+    def __init__(self, seed: int = 0, *, on_fact: Callable[[Fact], None] | None = None, turn_messages_max: int = 4) -> None:
+        self.seed = seed
+        self.clock = VirtualClock()
+        self.random = random.Random(seed)  # noqa: S311  the seed is the point
+        self.facts_seen: list[tuple[float, Fact]] = []
+        self.fatal_error: tuple[str, BaseException] | None = None
+        self.turn_count = 0
+        self._choice = random.Random(seed ^ 0x5EED)  # noqa: S311  apart from the actors' own randomness
+        self._ready: list[Mailbox] = []
+        self._timers: list[tuple[float, int, list[Callable[[], None] | None]]] = []
+        self._numbers = itertools.count()
+        self._urns = itertools.count(1)
+        self._in_turn = False
+        self._on_fact = on_fact
+        self._turn_messages_max = min(turn_messages_max, TURN_MESSAGES_MAX)
+        self._trace = hashlib.sha256()
+
+    # --- the Dispatcher interface -------------------------------------------------------------------------------------
+    def facts(self, fact: Fact) -> None:
+        """Keep it, and hand it on."""
+        self.facts_seen.append((self.clock.now_s, fact))
+        if self._on_fact is not None:
+            self._on_fact(fact)
+
+    def new_lock(self) -> _NoLock:
+        """A bit."""
+        return _NoLock()
+
+    def new_urn(self) -> str:
+        """Counted, not random."""
+        return f"urn:muster:{next(self._urns)}"
+
+    def thread_id(self) -> int:
+        """There is one thread."""
+        return 1
+
+    def ready(self, mailbox: Mailbox) -> None:
+        """Queue a turn."""
+        self._ready.append(mailbox)
+
+    def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
+        """Call back in virtual time."""
+        entry: list[Callable[[], None] | None] = [callback]
+        heapq.heappush(self._timers, (self.clock.now_s + max(0.0, delay_s), next(self._numbers), entry))
+
+        def cancel() -> None:
+            entry[0] = None
+
+        return cancel
+
+    def submit(self, pool: str, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
+        """Call at once; a port that returns ``Later`` has its result delivered at that virtual time."""
+        self._settle(_outcome(call), done)
+
+    def _settle(self, outcome: Outcome[Any], done: Callable[[Outcome[Any]], None]) -> None:
+        if outcome.error is None and isinstance(outcome.value, Later):
+            later: Later[Any] = outcome.value
+            self.after(later.delay_s, lambda: self._settle(_outcome(later.result), done))
+        else:
+            self.after(0.0, lambda: done(outcome))
+
+    @contextmanager
+    def waiting(self, future: Future[Any], timeout_s: float | None) -> Iterator[None]:
+        """Outside a turn: run the world until the future is there. Inside one: an error."""
+        if self._in_turn:
+            raise BlockingAskForbidden("an actor asked another and waited: tell, and take the reply as a message")
+        until_s = float("inf") if timeout_s is None else self.clock.now_s + timeout_s
+        while future._result is None and self.clock.now_s <= until_s and self.step(until_s):  # noqa: SLF001
+            pass
+        if future._result is None and timeout_s is None:  # noqa: SLF001
+            raise RuntimeError("nobody will ever answer: no mail and no timer is left")
+        if future._result is None:  # noqa: SLF001
+            future.set_exception((TimeoutError, TimeoutError(f"{timeout_s} s of virtual time"), None))
+        yield
+
+    def fatal(self, actor: str, error: BaseException) -> None:
+        """Keep the first."""
+        self.fatal_error = self.fatal_error or (actor, error)
+
+    # --- running ------------------------------------------------------------------------------------------------------
+    def step(self, until_s: float = float("inf")) -> bool:
+        """One turn, or one jump of time to the next timer (not past ``until_s``). False when there is nothing to do."""
+        self._fire()
+        if self._ready:
+            self._run_one()
+            return True
+        while self._timers and self._timers[0][2][0] is None:
+            heapq.heappop(self._timers)
+        if self._timers and self._timers[0][0] <= until_s:
+            self.clock.now_s = max(self.clock.now_s, self._timers[0][0])
+            self._fire()
+            return True
+        return False
+
+    def run_for(self, seconds: float) -> None:
+        """Run everything that happens within ``seconds`` of virtual time; the clock then stands exactly there."""
+        until_s = self.clock.now_s + seconds
+        while self.step(until_s):
+            pass
+        self.clock.now_s = until_s
+
+    def run_until(self, condition: Callable[[], bool], timeout_s: float = 600.0) -> float:
+        """Run until ``condition()``; the virtual seconds it took. AssertionError when it does not come true."""
+        start_s = self.clock.now_s
+        while not condition():
+            if not self.step(start_s + timeout_s):
+                raise AssertionError(f"seed {self.seed}: still not so after {timeout_s} s of virtual time")
+        return self.clock.now_s - start_s
+
+    def settle(self) -> None:
+        """Run until nobody has mail, without moving time."""
+        while self._ready or (self._timers and self._timers[0][0] <= self.clock.now_s):
+            self.step(self.clock.now_s)
+
+    def trace_hash(self) -> str:
+        """Names the run so far: which actor ran when."""
+        return self._trace.hexdigest()
+
+    def seen(self, kind: type[Fact]) -> list[Any]:
+        """Every fact of that class so far."""
+        return [fact for _, fact in self.facts_seen if isinstance(fact, kind)]
+
+    def _fire(self) -> None:
+        while self._timers and self._timers[0][0] <= self.clock.now_s:
+            entry = heapq.heappop(self._timers)[2]
+            callback, entry[0] = entry[0], None
+            if callback is not None:
+                callback()
+
+    def _run_one(self) -> None:
+        self.turn_count += 1
+        if self.turn_count > TURNS_MAX:
+            raise AssertionError(f"seed {self.seed}: {TURNS_MAX} turns: somebody loops without end")
+        index = self._choice.randrange(len(self._ready))
+        mailbox = self._ready[index]
+        self._ready[index] = self._ready[-1]
+        self._ready.pop()
+        name = getattr(mailbox.actor, "name", type(mailbox.actor).__name__)
+        self._trace.update(f"{self.clock.now_s!r} {name}\n".encode())
+        self._in_turn = True
+        try:
+            with using(self):
+                mailbox.run_turn(self._turn_messages_max)
+        finally:
+            self._in_turn = False
+
+
+def _outcome(call: Callable[[], Any]) -> Outcome[Any]:
+    try:
+        return Outcome(call(), None)
+    except Exception as error:  # noqa: BLE001  whatever it is, the actor that asked must get an answer
+        return Outcome(None, error)

@@ -1,0 +1,190 @@
+"""Writes statuses, one at a time per parent, the newest wish only; and Events, best effort.
+
+At most ``in_flight_max`` writes run at once (as many as the executor has threads: what waits here can still be replaced by a
+newer wish, what waits there cannot). A wish that arrives while an older one of the same parent is being written waits and
+takes over the version of that write, so that we never conflict with ourselves. Transport errors are retried here with
+backoff; a conflict is the ClusterActor's to decide, because only a newer view can.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from attrs import evolve
+
+from .actor import Behaviour, Context
+from .core.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unauthorized
+from .core.events import EventFailed, StatusFailed, StatusWritten
+from .core.model import ParentKey
+from .core.ports import Outcome, StatusWriter, Written
+from .messages import (
+    DrainWanted,
+    EventEnded,
+    EventWanted,
+    RetryDue,
+    StatusAnswered,
+    StatusState,
+    StatusWanted,
+    WriteEnded,
+)
+
+RETRY_FIRST_S = 0.2  # of a write that failed on the way; doubles
+RETRY_MAX_S = 5.0  # short: "right within 10 s of the server's return" leaves room for the debounce and one write
+EVENTS_WAITING_MAX = 1000  # Events are best effort: the oldest go first
+
+
+class _Lane:
+    """One parent's wishes."""
+
+    __slots__ = ("attempts", "current", "waiting")
+
+    def __init__(self) -> None:
+        self.current: StatusWanted | None = None  # being written
+        self.waiting: StatusWanted | None = None  # the newest wish after it
+        self.attempts = 0
+
+
+class StatusActor(Behaviour):
+    """Executes ``StatusWanted`` and ``EventWanted`` through ``writer`` on the executor."""
+
+    def __init__(self, ctx: Context, *, writer: StatusWriter, in_flight_max: int = 8) -> None:
+        super().__init__(ctx)
+        self._writer = writer
+        self._in_flight_max = in_flight_max
+        self._lanes: dict[ParentKey, _Lane] = {}
+        self._versions: dict[ParentKey, tuple[str, int]] = {}  # uid and resourceVersion after our own last write
+        self._ready: deque[ParentKey] = deque()
+        self._in_flight_count = 0
+        self._events: deque[EventWanted] = deque(maxlen=EVENTS_WAITING_MAX)
+        self._event_running = False
+        self._drains: list[Callable[[], None]] = []
+        self._draining = False
+        self._written_count = 0
+        self._failed_count = 0
+
+    def on_receive(self, message: Any) -> Any:
+        if isinstance(message, StatusWanted):
+            self._wanted(message)
+        elif isinstance(message, WriteEnded):
+            self._ended(message)
+        elif isinstance(message, RetryDue):
+            self._ready.append(message.parent)
+        elif isinstance(message, EventWanted):
+            self._events.append(message)
+        elif isinstance(message, EventEnded):
+            self._event_running = False
+            if message.outcome.error is not None:
+                self.ctx.emit(EventFailed(parent=str(message.parent), message=str(message.outcome.error)))
+        elif isinstance(message, DrainWanted):
+            self._draining = True
+            self._drains.append(message.reply)
+        else:
+            super().on_receive(message)
+        self._begin()
+
+    def _wanted(self, wish: StatusWanted) -> None:
+        lane = self._lanes.setdefault(wish.parent, _Lane())
+        if lane.current is None and lane.waiting is None:
+            self._ready.append(wish.parent)
+        lane.waiting = wish
+
+    def _begin(self) -> None:
+        while self._ready and self._in_flight_count < self._in_flight_max:
+            key = self._ready.popleft()
+            lane = self._lanes.get(key)
+            if lane is None or lane.current is not None or lane.waiting is None:
+                continue
+            wish, lane.waiting = lane.waiting, None
+            uid, version = self._versions.get(key, ("", 0))
+            if uid == wish.uid:  # the wish may have been made before its ClusterActor heard of our own last write
+                wish = evolve(wish, version=max(wish.version, version))
+            lane.current = wish
+            self._in_flight_count += 1
+            self.ctx.run("status", self._write_of(wish), self._reply_of(wish))
+        if self._events and not self._event_running:
+            event = self._events.popleft()
+            self._event_running = True
+            self.ctx.run(
+                "events",
+                lambda: self._writer.record_event(event.parent, event.uid, event.note),
+                lambda outcome: EventEnded(parent=event.parent, outcome=outcome),
+            )
+        if self._drains and not self._lanes and not self._events and not self._event_running:
+            replies, self._drains = self._drains, []
+            for reply in replies:
+                reply()
+
+    def _write_of(self, wish: StatusWanted) -> Callable[[], Any]:
+        writer = self._writer
+        return lambda: writer.patch_status(wish.parent, wish.uid, wish.version, wish.status)
+
+    def _reply_of(self, wish: StatusWanted) -> Callable[[Outcome[Written]], WriteEnded]:
+        return lambda outcome: WriteEnded(parent=wish.parent, sequence=wish.sequence, outcome=outcome)
+
+    def _ended(self, ended: WriteEnded) -> None:
+        self._in_flight_count -= 1
+        lane = self._lanes[ended.parent]
+        wish = lane.current
+        assert wish is not None
+        lane.current = None
+        error = ended.outcome.error
+        if error is None and ended.outcome.value is not None:
+            self._written(wish, ended.outcome.value)
+        elif isinstance(error, Conflict):
+            self._failed(wish, error, None)
+            self._answer(wish, StatusAnswered(sequence=wish.sequence, state=StatusState.CONFLICT, message=str(error)))
+            if lane.waiting is not None:  # made from the same stale view: it goes the same way
+                refused = StatusAnswered(sequence=lane.waiting.sequence, state=StatusState.CONFLICT, message=str(error))
+                self._answer(lane.waiting, refused)
+                lane.waiting = None
+        elif isinstance(error, NotFound):
+            self._versions.pop(wish.parent, None)
+            self._answer(wish, StatusAnswered(sequence=wish.sequence, state=StatusState.GONE, message=str(error)))
+        elif isinstance(error, (Invalid, Forbidden, Unauthorized)):
+            self._failed(wish, error, None)
+            self._answer(wish, StatusAnswered(sequence=wish.sequence, state=StatusState.REFUSED, message=str(error)))
+        else:
+            self._retry(lane, wish, error)
+            return
+        lane.attempts = 0
+        if lane.waiting is not None:
+            self._ready.append(ended.parent)
+        else:
+            del self._lanes[ended.parent]
+
+    def _written(self, wish: StatusWanted, written: Written) -> None:
+        self._written_count += 1
+        self._versions[wish.parent] = (wish.uid, written.version)
+        self.ctx.emit(StatusWritten(parent=str(wish.parent), version=written.version))
+        self._answer(wish, StatusAnswered(sequence=wish.sequence, state=StatusState.WRITTEN, written=written))
+
+    def _retry(self, lane: _Lane, wish: StatusWanted, error: BaseException | None) -> None:
+        """The outcome is unknown or the way was blocked: the same patch again is harmless, its version guards it."""
+        lane.attempts += 1
+        ceiling_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(lane.attempts - 1, 20))
+        after_s = self.ctx.random.uniform(ceiling_s / 2, ceiling_s)
+        if isinstance(error, ApiError) and error.retry_after_s is not None:
+            after_s = max(after_s, error.retry_after_s)
+        if lane.waiting is None:
+            lane.waiting = wish
+        if self._draining:  # the process ends: what did not go through now is the next process's to write
+            del self._lanes[wish.parent]
+            return
+        self._failed(wish, error, after_s)
+        self.ctx.schedule(("retry", wish.parent), after_s, RetryDue(parent=wish.parent))
+
+    def _failed(self, wish: StatusWanted, error: BaseException | None, retry_s: float | None) -> None:
+        self._failed_count += 1
+        name = type(error).__name__
+        self.ctx.emit(StatusFailed(parent=str(wish.parent), reason=name, message=str(error), retry_s=retry_s))
+
+    def _answer(self, wish: StatusWanted, answer: StatusAnswered) -> None:
+        self.ctx.tell(wish.reply_to, answer)
+
+    def statistics(self) -> dict[str, object]:
+        return {
+            "waiting": len(self._lanes), "in_flight": self._in_flight_count, "written": self._written_count,
+            "failed": self._failed_count, "events_waiting": len(self._events),
+        }  # fmt: skip

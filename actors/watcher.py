@@ -1,0 +1,266 @@
+"""The watcher of one kind: the only writer of that kind's records, and the post office for the parents they concern.
+
+The reader delivers chunks; the watcher enters them and sends each parent concerned one message per chunk. A list is a
+*replacement*, here and onwards: each subscribed parent then gets all it has, so that whatever was missed is put right
+and nothing that is gone lingers. A parent that nobody acts for is named to the directory.
+
+A new incarnation lists again under a new epoch; mail of an older epoch is stale and dropped. A record that kills the
+watcher twice is left out and reported, and everything else goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pykka import ActorDeadError
+
+from .actor import Behaviour, Context, Ref
+from .core.events import ParentMissing, RecordSkipped
+from .core.fleet import FleetDefinition
+from .core.model import Child, Parent, ParentKey, Policy, Record
+from .core.ports import Objects, Reader, StreamChanged
+from .core.records import RecordStore
+from .messages import (
+    LastMail,
+    ParentGone,
+    ParentWanted,
+    RelistWanted,
+    RosterWanted,
+    SubscribeWanted,
+    SyncChanged,
+    UnsubscribeWanted,
+    WatcherStarted,
+)
+
+
+class _Post:
+    """What one chunk means for the parents: entries by parent."""
+
+    def __init__(self) -> None:
+        self.by_parent: dict[ParentKey, dict[str, Record | None]] = {}
+
+    def add(self, parent: ParentKey | None, uid: str, record: Record | None) -> None:
+        if parent is not None:
+            self.by_parent.setdefault(parent, {})[uid] = record
+
+
+class WatcherActor(Behaviour):
+    """Base of the two kinds of watcher. ``store`` outlives the incarnation; the subscriptions do not: they are asked for."""
+
+    def __init__(self, ctx: Context, *, kind: str, reader: Reader, store: RecordStore, directory: Ref) -> None:
+        super().__init__(ctx)
+        self.kind = kind
+        self._reader = reader
+        self._store = store
+        self._directory = directory
+        self._subscribers: dict[ParentKey, Ref] = {}
+        self._synced = False
+        self._up = False
+        self._skipped_count = 0
+        self._received_count = 0
+
+    def on_start(self) -> None:
+        ref = self.ctx.ref
+
+        def deliver(mail: Objects | StreamChanged) -> None:
+            try:
+                ref.tell(mail)
+            except ActorDeadError:
+                pass  # the system stops: nobody reads this kind any more
+
+        self.ctx.tell(self._directory, WatcherStarted(kind=self.kind, ref=ref))
+        self._reader.start(self.kind, self.ctx.incarnation, deliver)
+
+    def on_receive(self, message: Any) -> Any:
+        if isinstance(message, Objects):
+            if message.epoch == self.ctx.incarnation:
+                self._objects(message)
+        elif isinstance(message, SubscribeWanted):
+            self._subscribers[message.parent] = message.ref
+            if self._synced:
+                self._send_all(message.parent, message.ref)
+        elif isinstance(message, UnsubscribeWanted):
+            if self._subscribers.get(message.parent) == message.ref:
+                del self._subscribers[message.parent]
+            self.ctx.tell(message.ref, LastMail(kind=self.kind))
+        elif isinstance(message, StreamChanged):
+            if message.epoch == self.ctx.incarnation:
+                self._up = message.up
+                self._tell_sync(message.message or message.reason)
+        elif isinstance(message, RelistWanted):
+            self._reader.relist(self.kind)
+        elif isinstance(message, RosterWanted):
+            self._roster(message.ref)
+        else:
+            super().on_receive(message)
+
+    def _objects(self, mail: Objects) -> _Post:
+        post = _Post()
+        if mail.replace:
+            for uid in self._absent(mail.entries):
+                self._enter(uid, None, post)
+        for uid, record in mail.entries.items():
+            self.ctx.handling = place = _fingerprint(self.kind, uid, record)
+            if place in self.ctx.skips:
+                self._skipped_count += 1
+                self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
+                continue
+            self._enter(uid, record, post)
+        self.ctx.handling = ""
+        self._received_count += len(mail.entries)
+        if mail.replace:
+            self._synced = self._up = True
+            self._tell_sync("")
+            for parent, ref in self._subscribers.items():
+                self._send_all(parent, ref)
+        unattended: list[ParentKey] = []
+        for parent, entries in post.by_parent.items():
+            subscriber = self._subscribers.get(parent)
+            if subscriber is None:
+                unattended.append(parent)
+            elif not mail.replace:  # else it has just been sent everything
+                self.ctx.tell(subscriber, Objects(kind=self.kind, entries=entries))
+        if unattended:
+            self._unattended(unattended)
+        return post
+
+    def _tell_sync(self, message: str) -> None:
+        self.ctx.tell(self._directory, SyncChanged(kind=self.kind, synced=self._synced, up=self._up, message=message))
+
+    def _send_all(self, parent: ParentKey, ref: Ref) -> None:
+        self.ctx.tell(ref, Objects(kind=self.kind, entries=self._all(parent), replace=True))
+
+    # --- what differs between parents and children --------------------------------------------------------------------
+    def _enter(self, uid: str, record: Record | None, post: _Post) -> None:
+        raise NotImplementedError  # abstract: the two classes below
+
+    def _absent(self, entries: dict[str, Record | None]) -> list[str]:
+        raise NotImplementedError  # abstract: the two classes below
+
+    def _all(self, parent: ParentKey) -> dict[str, Record | None]:
+        raise NotImplementedError  # abstract: the two classes below
+
+    def _unattended(self, parents: list[ParentKey]) -> None:
+        self.ctx.tell(self._directory, ParentWanted(parents=tuple(parents)))
+
+    def _roster(self, ref: Ref) -> None:
+        """Only the parents' watcher knows all parents."""
+
+    def statistics(self) -> dict[str, object]:
+        return {
+            "kind": self.kind, "synced": self._synced, "up": self._up, "records": self._count(),
+            "subscribers": len(self._subscribers), "received": self._received_count, "skipped": self._skipped_count,
+        }  # fmt: skip
+
+    def _count(self) -> int:
+        raise NotImplementedError  # abstract: the two classes below
+
+
+class ChildWatcher(WatcherActor):
+    """Watches one child kind."""
+
+    def _enter(self, uid: str, record: Record | None, post: _Post) -> None:
+        records = self._store.children[self.kind]
+        if record is None:
+            old = records.drop(uid)
+            if old is not None:
+                post.add(old.parent, uid, None)
+            return
+        assert isinstance(record, Child)
+        old = records.put(record)
+        if old is not None and old.parent != record.parent:
+            post.add(old.parent, uid, None)  # a child that moves wakes the parent it leaves
+        post.add(record.parent, uid, record)
+
+    def _absent(self, entries: dict[str, Record | None]) -> list[str]:
+        return [uid for uid in self._store.children[self.kind].uids() if uid not in entries]
+
+    def _all(self, parent: ParentKey) -> dict[str, Record | None]:
+        return dict(self._store.children[self.kind].of(parent))
+
+    def _unattended(self, parents: list[ParentKey]) -> None:
+        known = [parent for parent in parents if parent in self._store.parents]
+        if known:
+            super()._unattended(known)
+        if self._store.parents_listed:
+            for parent in parents:
+                if parent not in self._store.parents and self._store.children[self.kind].of(parent):
+                    self.ctx.emit(ParentMissing(kind=self.kind, parent=str(parent)))
+
+    def _count(self) -> int:
+        return len(self._store.children[self.kind])
+
+
+class ParentWatcher(WatcherActor):
+    """Watches the parents' kind; knows each parent's heartbeat timeout, and tells the reader of the children's kinds."""
+
+    def __init__(
+        self, ctx: Context, *, kind: str, reader: Reader, store: RecordStore, directory: Ref, fleet: FleetDefinition,
+        policy: Policy,
+    ) -> None:  # fmt: skip
+        super().__init__(ctx, kind=kind, reader=reader, store=store, directory=directory)
+        self._fleet = fleet
+        self._policy = policy
+        self._key_of = {parent.uid: key for key, parent in store.parents.items()}
+        self._spec_changed: list[ParentKey] = []
+
+    def _objects(self, mail: Objects) -> _Post:
+        post = super()._objects(mail)
+        if mail.replace:
+            self._store.parents_listed = True
+        for key in post.by_parent:
+            if key not in self._store.parents:
+                self.ctx.tell(self._directory, ParentGone(parent=key))
+        if self._spec_changed:
+            changed, self._spec_changed = self._spec_changed, []
+            self.ctx.tell(self._directory, ParentWanted(parents=tuple(changed), spec_changed=True))
+        return post
+
+    def _enter(self, uid: str, record: Record | None, post: _Post) -> None:
+        if record is None:
+            key = self._key_of.pop(uid, None)
+            if key is None:
+                return
+            post.add(key, uid, None)
+            if self._store.parents[key].uid == uid:  # else another of the same name is there already
+                del self._store.parents[key]
+                self._set_timeouts(key, None)
+            return
+        assert isinstance(record, Parent)
+        key = record.key
+        old = self._store.parents.get(key)
+        if old is not None and old.uid != uid:
+            self._key_of.pop(old.uid, None)
+            post.add(key, old.uid, None)
+        self._store.parents[key] = record
+        self._key_of[uid] = key
+        timeout_s = self._policy.over(record.spec).heartbeat_timeout_s
+        if old is None or self._policy.over(old.spec).heartbeat_timeout_s != timeout_s:
+            self._set_timeouts(key, timeout_s)
+        if old is not None and old.generation != record.generation:
+            self._spec_changed.append(key)
+        post.add(key, uid, record)
+
+    def _set_timeouts(self, key: ParentKey, timeout_s: float | None) -> None:
+        for child in self._fleet.children:
+            self._reader.set_timeout(child.ref.kind, key, timeout_s)
+
+    def _absent(self, entries: dict[str, Record | None]) -> list[str]:
+        return [uid for uid in self._key_of if uid not in entries]
+
+    def _all(self, parent: ParentKey) -> dict[str, Record | None]:
+        record = self._store.parents.get(parent)
+        return {} if record is None else {record.uid: record}
+
+    def _unattended(self, parents: list[ParentKey]) -> None:
+        super()._unattended([parent for parent in parents if parent in self._store.parents])
+
+    def _roster(self, ref: Ref) -> None:
+        self.ctx.tell(ref, ParentWanted(parents=tuple(self._store.parents)))
+
+    def _count(self) -> int:
+        return len(self._store.parents)
+
+
+def _fingerprint(kind: str, uid: str, record: Record | None) -> str:
+    return f"{kind}/{record.namespace}/{record.name}@{record.version}" if record is not None else f"{kind}/{uid}@gone"

@@ -1,0 +1,146 @@
+"""The slot ledger by hand: who holds a slot, and until when."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from actors.core.quantity import Quota
+from actors.core.quota import CLOCK_SLEW_MAX, Ledger
+
+TIMEOUT_S, LATENESS_S, WINDOW_S = 10.0, 2.0, 1.0
+HOLD_S = WINDOW_S * (1 + CLOCK_SLEW_MAX)
+
+
+def ledger(calls: int = 2, window_s: float = WINDOW_S) -> Ledger:
+    made = Ledger(Quota(calls, window_s), TIMEOUT_S, LATENESS_S)
+    made.cold_start(0.0, 0.0)
+    return made
+
+
+def test_a_slot_is_held_from_the_send_until_one_window_after_the_reply() -> None:
+    """The backend counts the arrival, which may be as late as the reply: from the send would be too early."""
+    made = ledger(calls=1)
+    made.take(5.0, "a", ("u",))
+    for at, expected in ((5.0, 0), (5.9, 0), (100.0, 0)):
+        assert expected == made.free(at)
+    made.release("a", 100.0, unknown=False)
+    assert made.next_free_at(100.5) == pytest.approx(100.0 + HOLD_S, abs=1e-8)
+
+    for at, expected in ((100.0, 0), (100.0 + WINDOW_S, 0), (100.0 + HOLD_S, 0), (100.0 + HOLD_S + 1e-8, 1)):
+        assert expected == made.free(at)
+
+
+def test_a_slot_of_unknown_outcome_is_held_until_it_cannot_arrive_any_more() -> None:
+    """A timed-out call may sit in a queue on the way: timeout + lateness + W from the send."""
+    made = ledger(calls=1)
+    made.take(0.0, "a", ("u",))
+    slot = made.release("a", 3.0, unknown=True)
+
+    assert TIMEOUT_S + LATENESS_S == slot.may_arrive_until_s
+    assert 0 == made.free(TIMEOUT_S + LATENESS_S + WINDOW_S)
+    assert 1 == made.free(TIMEOUT_S + LATENESS_S + HOLD_S + 1e-6)
+
+
+def test_a_slot_that_ends_late_is_held_from_its_end() -> None:
+    """An executor may have begun the call long after its slot was taken."""
+    made = ledger(calls=1)
+    made.take(0.0, "a", ("u",))
+
+    assert 30.0 + LATENESS_S == made.release("a", 30.0, unknown=True).may_arrive_until_s
+
+
+def test_next_free_at_is_an_instant_at_which_a_slot_is_free() -> None:
+    """A timer set to it must not fire a nanosecond early and again and again."""
+    made = ledger(calls=1, window_s=0.1)
+    now = 0.0
+    for number in range(300):
+        assert 1 == made.free(now)
+        made.take(now, str(number), ())
+        made.release(str(number), now + 0.0123456789, unknown=False)
+        before = math.nextafter(made.next_free_at(now), 0)
+        now = made.next_free_at(now)
+        assert 0 == made.free(before - 2e-9)
+
+
+def test_with_only_open_calls_nothing_but_a_release_can_free_a_slot() -> None:
+    """No timer is needed then."""
+    made = ledger(calls=1)
+    made.take(0.0, "a", ())
+
+    assert math.inf == made.next_free_at(1.0)
+
+
+def test_a_cold_start_waits_for_the_calls_of_an_earlier_process() -> None:
+    """They may arrive until timeout + lateness from now, and count for a window from then."""
+    made = Ledger(Quota(2, WINDOW_S), TIMEOUT_S, LATENESS_S)
+    assert not made.started
+    assert (0, math.inf) == (made.free(1e6), made.next_free_at(1e6)), "not started: closed"
+
+    made.cold_start(7.0)
+    wait_s = TIMEOUT_S + LATENESS_S + HOLD_S
+    assert 0 == made.free(7.0 + wait_s - 1e-6)
+    assert 2 == made.free(made.next_free_at(7.0))
+    assert made.next_free_at(7.0) == pytest.approx(7.0 + wait_s)
+
+
+def test_the_operator_may_say_that_nobody_sent_before() -> None:
+    """A demo or a test should not wait, and the choice is the operator's."""
+    made = Ledger(Quota(2, WINDOW_S), TIMEOUT_S, LATENESS_S)
+    made.cold_start(7.0, 0.0)
+
+    assert 2 == made.free(7.0)
+
+
+def test_open_calls_of_a_dead_gateway_count_as_unknown_from_now() -> None:
+    """Its executor may be sending one in this very moment."""
+    made = ledger()
+    made.take(0.0, "a", ("u1", "u2"))
+    made.take(1.0, "b", ("u3",))
+    assert {"u1": math.inf, "u2": math.inf, "u3": math.inf} == made.open_items(1.0)
+
+    assert 2 == len(made.abandon_open(5.0))
+    end_s = 5.0 + TIMEOUT_S + LATENESS_S
+    assert {"u1": end_s, "u2": end_s, "u3": end_s} == made.open_items(5.0)
+    assert {} == made.open_items(end_s)
+    assert 0 == made.free(end_s + WINDOW_S)
+    assert 2 == made.free(end_s + HOLD_S + 1e-6)
+
+
+def test_answered_calls_leave_no_items_in_flight() -> None:
+    """They may be asked for again at once."""
+    made = ledger()
+    made.take(0.0, "a", ("u",))
+    made.release("a", 1.0, unknown=False)
+
+    assert {} == made.open_items(1.0)
+
+
+def test_the_quota_is_idle_one_and_a_half_intervals_after_the_last_send() -> None:
+    """Then a partial batch takes nothing from anybody."""
+    made = ledger(calls=3, window_s=6.0)
+    assert made.idle(0.0)
+
+    made.take(1.0, "a", ())
+    assert [False, False, True] == [made.idle(at) for at in (1.0, 3.9, 4.0)]
+
+
+def test_taking_without_a_free_slot_is_a_bug_of_the_caller() -> None:
+    """It must never be papered over: the quota is a contract."""
+    made = ledger(calls=1)
+    made.take(0.0, "a", ())
+
+    with pytest.raises(AssertionError, match="no slot is free"):
+        made.take(0.0, "b", ())
+
+
+def test_statistics_change_nothing_and_count_as_free_does() -> None:
+    """They are read from another thread."""
+    made = ledger()
+    made.take(0.0, "a", ())
+    made.release("a", 0.1, unknown=False)
+    made.take(0.2, "b", ())
+
+    assert {"quota": "2/1s", "free": 0, "open": 1, "spent": 1, "cold": False} == made.statistics(0.5)
+    assert 1 == made.statistics(2.0)["free"] == made.free(2.0)
