@@ -21,6 +21,7 @@ from .core.events import ActorQuarantined, ActorReleased, Escalated
 from .core.model import Now, ParentKey
 from .core.reconcile import replaced_condition
 from .core.records import RecordStore
+from .core.restarts import Nursery, RestartPolicy, Verdict
 from .messages import (
     AskAgain,
     BroadcastWanted,
@@ -41,7 +42,6 @@ from .messages import (
     UnsubscribeWanted,
     WatcherStarted,
 )
-from .supervision import Nursery, RestartPolicy, Verdict
 
 PROBE_AFTER_S = 600.0  # a quarantined parent tries again by itself every 10 min (RELIABILITY S5)
 

@@ -24,8 +24,8 @@ keys.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define, field, frozen
@@ -125,7 +125,7 @@ class BatchGatewayActor(Behaviour):
         self._drains: list[Callable[[], Any]] = []
         self._wake_s = math.inf
         self._stamp_ns = 0
-        self._counts: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
         self._fused = limits(calls=quota.calls, period=ledger.window_ns, clock=lambda: self._stamp_ns)(self._leave)
 
     def on_start(self) -> None:
@@ -161,16 +161,17 @@ class BatchGatewayActor(Behaviour):
         asker = self._askers.get(parent)
         if asker is None:
             asker = self._askers[parent] = _Asker(message.reply_to)
+        elif not items and asker.ref != message.reply_to:
+            return  # the farewell of an actor whose successor has asked already
         asker.ref = message.reply_to
         if asker.answers:
             items, again = asker.answers.sort(items)
             for at_s, answers in again.items():  # the instant of the first answer: cooldowns count from it
                 self.ctx.tell(asker.ref, ItemsAnswered(answers=answers, at_s=at_s))
         change = self._queue.want(parent, items, now)
-        if change.withdrawn:
-            self._withdrawn(change.withdrawn, "withdrawn")
         if items and self._down is not None:
             self._tell_state(asker, reachable=False)
+        self._answer_withdrawn(((item, "withdrawn") for item in change.withdrawn), now)
         self._forget(parent, asker)
 
     def _forget(self, parent: ParentKey, asker: _Asker) -> None:
@@ -223,11 +224,10 @@ class BatchGatewayActor(Behaviour):
 
     def _send_batch(self, now: float) -> None:
         """One batch: checked item by item, then a slot, then the fuse. May find that nothing of it is wanted."""
-        oldest_s = self._queue.oldest_ready_s
+        oldest_s = min(now, self._queue.oldest_ready_s)
         if self._suspects and (self._suspects_turn or self._queue_due_s(now) > now):
             items, refused = self._recheck(self._suspects.popleft(), now)
             self._suspects_turn = False  # in turn with the rest: a poisoned item must not hold up the healthy ones
-            oldest_s = now
         else:
             items, refused = self._queue.take(self._settings.batch_max, self._still_wanted, now)
             self._suspects_turn = True
@@ -248,9 +248,9 @@ class BatchGatewayActor(Behaviour):
         except RateLimitException:
             self._tripped(opened, now)
             return
-        self._count("calls")
-        self._count("items", len(items))
-        parents, waited_s = len({item.parent for item in items}), max(0.0, now - oldest_s)
+        self._counts["calls"] += 1
+        self._counts["items"] += len(items)
+        parents, waited_s = len({item.parent for item in items}), now - oldest_s
         sent = CallSent(operation=call.operation, call=name, items=len(items), parents=parents, waited_s=waited_s)
         self.ctx.emit(sent)
 
@@ -269,13 +269,12 @@ class BatchGatewayActor(Behaviour):
         """The fuse says that the ledger is wrong: nothing leaves for a whole window, and the items stay."""
         call = opened.call
         self.ctx.emit(FuseTripped(operation=call.operation, call=call.id))
-        self._count("fuse_trips")
+        self._counts["fuse_trips"] += 1
         del self._calls[call.id]
         self._ledger.release(call.id, now, unknown=False)
         self._breaker.failed(call.id, now)
         self._pause.until_s = max(self._pause.until_s, now + self._settings.quota.window_s)
-        for item in call.items:
-            self._queue.give_back(item, now, retry=False)
+        self._give_back(call.items, now, retry=False)
 
     def _still_wanted(self, item: Item) -> str:
         """Why not, by the freshest record; "" if this very incident goes on."""
@@ -291,23 +290,30 @@ class BatchGatewayActor(Behaviour):
         items, refused = [], []
         for item in group:
             why = self._still_wanted(item) if self._queue.wanted(item) else "withdrawn"
-            if not why:
-                items.append(item)
-            elif self._queue.finish(item, now):
+            if why:
+                self._queue.finish(item, now)
                 refused.append((item, why))
+            else:
+                items.append(item)
         return tuple(items), tuple(refused)
 
-    def _answer_withdrawn(self, refused: tuple[tuple[Item, str], ...], now: float) -> None:
-        if not refused:
-            return
+    def _answer_withdrawn(self, refused: Iterable[tuple[Item, str]], now: float) -> None:
+        """These are out of the queue unsent or untold; their parents hear why, also where it was their own wish."""
         answers: _Replies = {}
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for item, why in refused:
-            counts[why] = counts.get(why, 0) + 1
+            counts[why] += 1
             answers.setdefault(item.parent, {})[item.key] = (ItemAnswer.WITHDRAWN, why)
         for why, count in counts.items():
-            self._withdrawn(count, why)
+            self._counts[f"items_{why}"] += count
+            self.ctx.emit(ItemsWithdrawn(operation=self._settings.operation, count=count, why=why))
         self._answer(answers, now)
+
+    def _give_back(self, items: Iterable[Item], now: float, not_before_s: float = 0.0, *, retry: bool = True) -> None:
+        """These are to be sent again, but for those that nobody wants any more."""
+        queue = self._queue
+        dropped = [i for i in items if not queue.give_back(i, now, not_before_s=not_before_s, retry=retry)]
+        self._answer_withdrawn(((item, "withdrawn") for item in dropped), now)
 
     # --- what comes back ----------------------------------------------------------------------------------------------
     def _overdue_s(self, opened: _Open) -> float:
@@ -321,15 +327,14 @@ class BatchGatewayActor(Behaviour):
                 return
             opened.cancelled = True
             opened.slot.taken_s = now  # it may be leaving in this very moment
-            late_s = self._settings.call_timeout_s + self._settings.lateness_s
-            error = CallTimeout(f"call {opened.call.id} gave no sign within {late_s:g} s; its thread may be stuck")
-            self._count("overdue")
+            error = CallTimeout(f"call {opened.call.id} gave no sign in time; its thread may be stuck")
+            self._counts["overdue"] += 1
             self._ended(opened.call.id, Outcome(None, error), now)
 
     def _ended(self, name: str, outcome: Outcome[Reply], now: float) -> None:
         opened = self._calls.pop(name, None)
         if opened is None:  # given up as overdue; its items are under way again with the same keys
-            self._count("stale_replies")
+            self._counts["stale_replies"] += 1
             return
         error = outcome.error
         if error is None:
@@ -363,7 +368,7 @@ class BatchGatewayActor(Behaviour):
             delay_s = self._asked_s(result)
             if delay_s is None:  # one draw for all that share a fate: they leave together again
                 retry_s = delay_s = self._retry_s(item) if retry_s is None else retry_s
-            self._queue.give_back(item, now, not_before_s=now + delay_s)
+            self._give_back((item,), now, now + delay_s)
         self._answer(answers, now)
         self._note(opened, "answered", now, tally)
 
@@ -385,8 +390,7 @@ class BatchGatewayActor(Behaviour):
         pause_s = self._pause.refused(now, opened.slot.taken_s, error.retry_after_s)
         if pause_s > 0:
             self.ctx.emit(BackendPaused(operation=opened.call.operation, pause_s=pause_s))
-        for item in opened.call.items:
-            self._queue.give_back(item, now, retry=False)
+        self._give_back(opened.call.items, now, retry=False)
         self._note(opened, "throttled", now, {"retried": len(opened.call.items)}, str(error))
 
     def _failed(self, opened: _Open, error: BaseException, now: float) -> None:
@@ -398,8 +402,7 @@ class BatchGatewayActor(Behaviour):
         if slot.may_arrive_until_s > now:
             self._queue.embargo(slot.uids, slot.may_arrive_until_s, now)
         retry_s = self._retry_s(call.items[0])  # one draw: they leave together again
-        for item in call.items:
-            self._queue.give_back(item, now, not_before_s=now + retry_s)
+        self._give_back(call.items, now, now + retry_s)
         self._not_reached(call.id, error, now)
         message = str(error) if isinstance(error, BackendError) else f"the backend adapter raised {error!r}"
         self._note(opened, _OUTCOMES.get(type(error), "unavailable"), now, {"retried": len(call.items)}, message)
@@ -430,7 +433,7 @@ class BatchGatewayActor(Behaviour):
     def _answer(self, answers: _Replies, now: float) -> None:
         for parent, each in answers.items():
             asker = self._askers.get(parent)
-            if asker is not None:
+            if asker is not None and asker.ref.is_alive():  # a parent that is gone has just said farewell
                 self.ctx.tell(asker.ref, ItemsAnswered(answers=each, at_s=now))
                 self._forget(parent, asker)
 
@@ -472,28 +475,21 @@ class BatchGatewayActor(Behaviour):
 
     # --- for people ---------------------------------------------------------------------------------------------------
     def _note(self, opened: _Open, outcome: str, now: float, tally: dict[str, int], message: str = "") -> None:
-        self._count(outcome)
+        self._counts[outcome] += 1
         for name, count in tally.items():
-            self._count(f"items_{name}", count)
+            self._counts[f"items_{name}"] += count
         name, seconds = opened.call.id, now - opened.slot.taken_s
         operation = self._settings.operation
         self.ctx.emit(
             CallAnswered(operation=operation, call=name, outcome=outcome, seconds=seconds, message=message, **tally)
         )
 
-    def _withdrawn(self, count: int, why: str) -> None:
-        self._count(f"items_{why}", count)
-        self.ctx.emit(ItemsWithdrawn(operation=self._settings.operation, count=count, why=why))
-
-    def _count(self, name: str, by: int = 1) -> None:
-        self._counts[name] = self._counts.get(name, 0) + by
-
     def statistics(self) -> dict[str, object]:
         """Queue, slots, gates, and counters of this incarnation (the ledger's are of the process)."""
         now = self.ctx.clock.now()
         return {
             "queue": self._queue.statistics(now),
-            "suspects": sum(map(len, self._suspects)),
+            "suspect_groups": len(self._suspects),
             "ledger": self._ledger.statistics(now),
             "calls_in_flight": len(self._calls),
             "pause_s": max(0.0, self._pause.until_s - now),

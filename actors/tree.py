@@ -32,7 +32,8 @@ from .gateway import BatchGatewayActor, GatewaySettings
 from .mailbox import Dispatcher, using
 from .messages import DrainWanted, StopTree
 from .status import StatusActor
-from .supervision import ChildSpec, RestartPolicy, Supervisor
+from .core.restarts import RestartPolicy
+from .supervision import ChildSpec, Supervisor
 from .watcher import ChildWatcher, ParentWatcher
 
 VITAL = ("root", "gateway", "directory")  # a wedge in one of these is not survivable

@@ -72,10 +72,10 @@ class _Lane:
 
 
 class Change(NamedTuple):
-    """What a parent's new wanted set changed: items added, and items withdrawn from the queue (not those in flight)."""
+    """What a parent's new wanted set changed: how many came, and what left the queue (not what is in flight)."""
 
     added: int
-    withdrawn: int
+    withdrawn: tuple[Item, ...]
 
 
 class Taken(NamedTuple):
@@ -112,7 +112,8 @@ class Queue:
         lane = self._lanes.get(parent)
         if lane is None:
             lane = self._lanes[parent] = _Lane(parent)
-        old, added, replaced = lane.wanted, 0, 0
+        old, added = lane.wanted, 0
+        withdrawn: list[Item] = []
         wanted: dict[str, _Entry] = {}
         for item in items:
             uid = item.uid
@@ -124,21 +125,20 @@ class Queue:
             else:
                 if entry is not None and entry.place is not _Place.FLYING:
                     self._unplace(entry)
-                    replaced += 1
+                    withdrawn.append(entry.item)
                 entry = self._flying.get(uid)  # withdrawn while in flight, and wanted again: still the same item
                 if entry is None or entry.lane is not lane or entry.item.key != item.key:
                     entry = _Entry(item, lane)
                     self._place(entry, now)
                     added += 1
             wanted[uid] = entry
-        withdrawn = replaced
         for entry in old.values():
             if entry.place is not _Place.FLYING:
                 self._unplace(entry)
-                withdrawn += 1
+                withdrawn.append(entry.item)
         lane.wanted = wanted
         self._prune(lane)
-        return Change(added, withdrawn)
+        return Change(added, tuple(withdrawn))
 
     def wanted(self, item: Item) -> bool:
         """Whether an item in flight is still in its parent's wanted set."""

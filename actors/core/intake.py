@@ -138,10 +138,8 @@ class Intake:
             self._refused.pop(uid, None)
             if slot is not None:
                 self._forget(uid, slot)
-        else:
+        else:  # its version does not count as seen: a list may bring the same one in good shape
             self._refused[uid] = version
-            if slot is not None:
-                slot.version = version
 
     def replace(
         self, listed: Iterable[Seen], version: int, now: float, *, refused: dict[str, int], force: bool = False

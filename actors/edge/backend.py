@@ -187,7 +187,8 @@ class HttpBackend:
         except BackendError:
             raise
         except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            if deadline.expired or isinstance(error, TimeoutError | HTTPTimeoutError):
+            refused = isinstance(error, NewConnectionError)  # which its library counts among the timeouts
+            if deadline.expired or (isinstance(error, TimeoutError | HTTPTimeoutError) and not refused):
                 raise self._late(connected, timeout_s, error) from error
             if not connected:
                 raise Unavailable(f"{place}: {_cure(error)}; nothing was sent", arrived=False) from error

@@ -16,7 +16,6 @@ import os
 import socket
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -25,20 +24,16 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 import msgspec
 import urllib3
-from attrs import define, frozen
+from attrs import frozen
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
-from ..core.errors import ApiError, NotFound, SettingsError, Undecodable, Unreachable
-from ..core.fleet import FleetDefinition
-from ..core.model import EventNote, ParentKey
-from ..core.ports import Clock, Written
+from ..core.errors import ApiError, SettingsError, Undecodable, Unreachable
 from ..core.stream import api_error
 
-__all__ = ["Answer", "KubeClient", "KubeStatusWriter", "retry_after_s"]
+__all__ = ["Answer", "KubeClient", "retry_after_s", "wall_s"]
 
-MERGE_PATCH = "application/merge-patch+json"
 CONNECT_S = 5.0
 """How long a TCP and TLS handshake may take. The kernel's own limit is minutes."""
 REQUEST_S = 10.0
@@ -48,13 +43,6 @@ USER_TIMEOUT_MS = 20_000
 _RETRY_AFTER_MAX_S = 3600.0
 _MESSAGE_MAX = 500
 _BODY_MAX = 64 * 1024  # of an error's body
-SERIES_S = 600.0
-"""Repetitions of an Event within this long are counted in it (client-go's correlator uses the same ten minutes)."""
-EVENT_PAUSE_S = 10.0
-"""Events of one reason on one object with ever new words: at most one in so long; the rest is dropped. Arbitrary."""
-_SERIES_MAX = 4096
-_NOTE_BYTES_MAX = 1024  # events.k8s.io/v1 refuses more
-
 _OPTIONS: list[tuple[int, int, int | bytes]] = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -170,6 +158,7 @@ class KubeClient:
         except (HTTPError, OSError, ValueError) as error:
             response.close()
             raise self._unreachable(method, path, error) from error
+        _SOCKETS.pop(threading.get_ident(), None)  # from here on another thread may use it
         response.release_conn()
         return Answer(response.status, data, wall_s(response.headers.get("Date")))
 
@@ -188,6 +177,7 @@ class KubeClient:
 
         ``timeout_s`` is for each read (the answer's headers, then each piece of its body).
         """
+        _SOCKETS.pop(threading.get_ident(), None)
         target = path + ("?" + urlencode(query) if query else "")
         data = None if body is None else msgspec.json.encode(body)
         for attempt in (1, 2):
@@ -359,109 +349,6 @@ class KubeClient:
         text = f"{self._server}: {method} {path}: {code} {message or response.reason or ''}".rstrip()
         wait_s = retry_after_s(response.headers.get("Retry-After"), wall_s(response.headers.get("Date")))
         return api_error(code, (text[:_MESSAGE_MAX] + (f"; {cure}" if cure else "")), wait_s)
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    name: str = ""
-    resource_version: str = "0"
-
-
-class _Object(msgspec.Struct):
-    metadata: _Meta
-    status: dict[str, Any] | None = None
-
-
-@define
-class _Series:
-    name: str
-    note: str
-    count: int
-    at_s: float
-    path: str
-
-
-class KubeStatusWriter:
-    """``StatusWriter`` over HTTP. Thread-safe: the executor's threads share it."""
-
-    def __init__(self, client: KubeClient, fleet: FleetDefinition, clock: Clock) -> None:
-        self._client, self._fleet, self._clock = client, fleet, clock
-        self._lock = threading.Lock()
-        self._series: dict[tuple[str, str], _Series] = {}
-
-    def patch_status(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
-        """See ``StatusWriter``. The resourceVersion is the guard: the server ignores a wrong uid in a status patch."""
-        path = self._fleet.parent.path(parent.namespace, parent.name) + "/status"
-        body = {"metadata": {"resourceVersion": str(version)}, "status": status}
-        query = {"fieldManager": "muster"}
-        answer = self._client.request("PATCH", path, query=query, body=body, content_type=MERGE_PATCH)
-        try:
-            written = msgspec.json.decode(answer.body, type=_Object)
-            return Written(version=int(written.metadata.resource_version), status=written.status or {})
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-            raise Unreachable(f"{self._client.server}: PATCH {path}: the answer cannot be read: {error}") from error
-
-    def record_event(self, parent: ParentKey, uid: str, note: EventNote) -> None:
-        """See ``StatusWriter``. Repetitions within ten minutes are counted in the first one's series."""
-        text = note.note.encode()[:_NOTE_BYTES_MAX].decode("utf-8", "ignore")
-        now = self._clock.now()
-        key = (uid, note.reason)
-        with self._lock:
-            series = self._series.get(key)
-            if series is not None and now - series.at_s < SERIES_S:
-                if series.note == text:
-                    series.count += 1
-                elif now - series.at_s < EVENT_PAUSE_S:
-                    return
-                else:
-                    series = None
-            else:
-                series = None
-        if series is not None:
-            stamp = _micro_time(self._clock.wall())
-            body = {"series": {"count": series.count, "lastObservedTime": stamp}}
-            try:
-                self._client.request("PATCH", series.path, body=body, content_type=MERGE_PATCH)
-            except NotFound:  # it has expired there
-                pass
-            else:
-                series.at_s = now
-                return
-        self._create_event(parent, uid, note, text, key)
-
-    def _create_event(self, parent: ParentKey, uid: str, note: EventNote, text: str, key: tuple[str, str]) -> None:
-        ref = self._fleet.parent
-        namespace = parent.namespace or "default"
-        regarding = {"apiVersion": ref.api_version, "kind": ref.kind, "name": parent.name, "uid": uid}
-        regarding |= {"namespace": parent.namespace} if parent.namespace else {}
-        body = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"generateName": parent.name[:57].rstrip("-.") + ".", "namespace": namespace},
-            "eventTime": _micro_time(self._clock.wall()),
-            "reportingController": "muster.dev/muster",
-            "reportingInstance": socket.gethostname()[:128] or "muster",
-            "action": note.action,
-            "reason": note.reason,
-            "type": note.type,
-            "note": text,
-            "regarding": regarding,
-        }
-        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        answer = self._client.request("POST", path, body=body)
-        try:
-            name = msgspec.json.decode(answer.body, type=_Object).metadata.name
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return
-        with self._lock:
-            self._series.pop(key, None)
-            while len(self._series) >= _SERIES_MAX:
-                del self._series[next(iter(self._series))]
-            self._series[key] = _Series(name, text, 1, self._clock.now(), f"{path}/{name}")
-
-
-def _micro_time(wall_s: float) -> str:
-    """A ``MicroTime`` as Kubernetes writes it."""
-    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _verb(method: str, path: str, query: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from random import Random as Dice
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ from ..core.intake import Intake
 from ..core.model import ParentKey
 from ..core.ports import Clock, Facts, Objects, Random, StreamChanged
 from ..core.stream import MARGIN_S, PAGE_ITEMS, PAGE_S, WATCH_S, ListPage, Pause, Stream, Watch, differences
+from .dispatcher import SystemClock
 from .kube import KubeClient, wall_s
 
 __all__ = ["KubeReader"]
@@ -39,7 +41,7 @@ _AUDIT_WAIT_S = 60.0
 _BUSY_S = 0.02  # until the clock thread tries again a kind whose lock it did not get
 _SEVER_AGAIN_S = 0.1
 _IDLE_S = 1.0
-_CRASH_PAUSE_S = 1.0
+_CRASH_PAUSE_MAX_S = 5.0
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 Deliver = Callable[[Objects | StreamChanged], None]
@@ -103,15 +105,17 @@ class KubeReader:
         client: KubeClient,
         fleet: FleetDefinition,
         *,
-        clock: Clock,
-        random: Random,
         facts: Facts,
+        clock: Clock | None = None,
+        random: Random | None = None,
         namespace: str = "",
         audit_s: float | None = AUDIT_S,
         watch_s: int = WATCH_S,
         streamed_list: bool = True,
     ) -> None:
-        self._client, self._clock, self._random, self._facts = client, clock, random, facts
+        self._client, self._facts = client, facts
+        self._clock: Clock = clock or SystemClock()
+        self._random: Random = random or Dice()  # noqa: S311 - jitter
         self._audit_s, self._watch_s, self._streamed_list = audit_s, watch_s, streamed_list
         self._kinds = {ref.kind: _Kind(fleet, ref.kind, namespace) for ref in fleet.kinds}
         self._wanted = threading.Event()
@@ -190,9 +194,9 @@ class KubeReader:
             try:
                 while not run.over:
                     self._step(each, run, stream)
-            except Exception as error:  # a bug of ours: tell, forget everything, list again
+            except Exception as error:  # noqa: BLE001 - a bug of ours: tell, forget everything, list again
                 crashes += 1
-                pause_s = self._random.uniform(0.5, 1.0) * min(30.0, _CRASH_PAUSE_S * 2.0 ** min(crashes, 5))
+                pause_s = self._random.uniform(0.5, 1.0) * min(_CRASH_PAUSE_MAX_S, 2.0 ** min(crashes, 5))
                 message = f"{type(error).__name__}: {error}"
                 self._facts(StreamDown(kind=each.kind, reason="Crashed", message=message, retry_s=pause_s))
                 run.deliver(StreamChanged(kind=each.kind, epoch=run.epoch, up=False, reason="Crashed", message=message))
@@ -301,7 +305,7 @@ class KubeReader:
                 return _SEVER_AGAIN_S
             wake_s = stream.wake_s()
             return _IDLE_S if wake_s is None else min(_IDLE_S, max(0.0, wake_s - now) + 0.001)
-        except Exception as error:  # a bug of ours: the kind's own thread deals with it
+        except Exception as error:  # noqa: BLE001 - a bug of ours: the kind's own thread deals with it
             each.broken = error
             if each.run is not None:
                 self._sever(each.run)

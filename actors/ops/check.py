@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import asdict, frozen
@@ -27,7 +27,7 @@ from ..core.errors import (
     Unreachable,
 )
 from ..core.fleet import MUSTER_FLEET, FleetDefinition, KindRef
-from ..edge.kube import Answer, KubeClient
+from ..edge.kube import KubeClient
 from ..edge.settings_load import Loaded, require_backend
 
 CONNECT_TIMEOUT_S = 5.0
@@ -43,38 +43,14 @@ class Line:
     cure: str = ""
 
 
-class Kube(Protocol):
-    """What is asked of the API server (``edge.kube.KubeClient``). Each raises ``ApiError``."""
-
-    @property
-    def server(self) -> str:
-        """Its URL."""
-
-    def server_version(self) -> str:
-        """Such as ``v1.34.1``."""
-
-    def allowed(self, verb: str, group: str, resource: str, *, subresource: str = "", namespace: str = "") -> bool:
-        """Whether we may."""
-
-    def request(self, method: str, path: str, *, query: Mapping[str, str] | None = None) -> Answer:
-        """One request; the answer's JSON object."""
-
-
-def checks(
-    loaded: Loaded, *, fleet: FleetDefinition = MUSTER_FLEET, connect: Callable[[Loaded], Kube] | None = None
-) -> list[Line]:
+def checks(loaded: Loaded, *, fleet: FleetDefinition = MUSTER_FLEET) -> list[Line]:
     """Every line, in the order in which ``run`` would meet its subject. Takes seconds at most, and raises nothing."""
     return [
         Line("settings", True, "every setting can be used"),  # else the loader would have ended the command
         *(Line("settings", None, note) for note in loaded.notes),
-        *_api_lines(loaded, fleet, connect or connected),
+        *_api_lines(loaded, fleet),
         *_backend_lines(loaded),
     ]
-
-
-def connected(loaded: Loaded) -> Kube:
-    """The client that ``run`` would use. SettingsError where the kubeconfig cannot be used."""
-    return KubeClient(loaded.settings.kubeconfig or None, loaded.settings.context or None)
 
 
 def in_lines(lines: list[Line]) -> str:
@@ -97,9 +73,9 @@ def in_json(lines: list[Line]) -> str:
 
 
 # --- the API server ---------------------------------------------------------------------------------------------------
-def _api_lines(loaded: Loaded, fleet: FleetDefinition, connect: Callable[[Loaded], Kube]) -> Iterator[Line]:
+def _api_lines(loaded: Loaded, fleet: FleetDefinition) -> Iterator[Line]:
     try:
-        kube = connect(loaded)
+        kube = KubeClient(loaded.settings.kubeconfig or None, loaded.settings.context or None)
     except SettingsError as error:
         yield Line("connection", False, str(error), "name another --kubeconfig or --context")
         yield from _not_asked("permissions and kinds", "there is no API server to ask")
@@ -139,7 +115,7 @@ def _connection_cure(error: MusterError) -> str:
     return "kubectl version, with the same kubeconfig and context, tells more"
 
 
-def _kind_line(kube: Kube, kind: KindRef, fleet: FleetDefinition, namespace: str) -> Line:
+def _kind_line(kube: KubeClient, kind: KindRef, fleet: FleetDefinition, namespace: str) -> Line:
     name = f"kind {_full_name(kind)}"
     apply = "kubectl apply -k manifests/crd"
     older = f"{apply} (of this version of Muster)"
@@ -171,14 +147,14 @@ def _kind_line(kube: Kube, kind: KindRef, fleet: FleetDefinition, namespace: str
     return Line(name, True, f"is served as {kind.api_version}")
 
 
-def _object(kube: Kube, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _object(kube: KubeClient, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
     try:
         return kube.request("GET", path, query=query).json()
     except Undecodable as error:
         raise ApiError(f"{kube.server}: GET {path}: {error}; is this an API server?") from error
 
 
-def _other_versions(kube: Kube, kind: KindRef) -> list[str]:
+def _other_versions(kube: KubeClient, kind: KindRef) -> list[str]:
     try:
         group = _object(kube, f"/apis/{kind.group}")
     except ApiError:
@@ -186,12 +162,12 @@ def _other_versions(kube: Kube, kind: KindRef) -> list[str]:
     return [str(each.get("version")) for each in group.get("versions", ()) if isinstance(each, dict)]
 
 
-def _permission_lines(kube: Kube, fleet: FleetDefinition, namespace: str) -> Iterator[Line]:
+def _permission_lines(kube: KubeClient, fleet: FleetDefinition, namespace: str) -> Iterator[Line]:
     where = f"in the namespace {namespace}" if namespace else "in all namespaces"
     cure = "kubectl apply -k manifests/rbac" if not namespace else "kubectl apply -k manifests/overlays/namespaced"
     wanted = [(verb, kind.group, kind.plural, "") for kind in fleet.kinds for verb in ("list", "watch")]
     wanted.append(("patch", fleet.parent.group, fleet.parent.plural, "status"))
-    wanted.append(("create", "events.k8s.io", "events", ""))
+    wanted += [(verb, "events.k8s.io", "events", "") for verb in ("create", "patch")]
     for verb, group, plural, subresource in wanted:
         thing = f"{plural}.{group}" + (f", subresource {subresource}" if subresource else "")
         name = f"permission to {verb} {thing} {where}"
@@ -203,7 +179,7 @@ def _permission_lines(kube: Kube, fleet: FleetDefinition, namespace: str) -> Ite
         if allowed:
             yield Line(name, True, "granted")
         elif plural == "events":
-            yield Line(name, None, "not granted: everything works, but no Events are recorded", cure)
+            yield Line(name, None, "not granted: everything works, but Events are not recorded in full", cure)
         else:
             yield Line(
                 name, False, "not granted", f"{cure}, and run as its service account or bind its role to this user"

@@ -1,5 +1,4 @@
-"""The words ``run``, ``demo``, ``check``, ``config``, ``version``. Thin: each command imports what it needs when it
-runs.
+"""The words ``run``, ``demo``, ``check``, ``config``, ``version``. Thin: each imports what it needs when it runs.
 
 The options of ``run``, ``check`` and ``config`` are made from the table of settings. They hand over strings, and the
 one loader reads them, because then a flag, a variable and a line of the file are refused in the same words. In a pod
@@ -51,8 +50,10 @@ class Words(click.Group):
         module_name, attribute = _LAZY[cmd_name]
         from importlib import import_module
 
-        module = import_module(f".{module_name}", __package__)
-        command: click.Command = getattr(module, attribute)
+        try:
+            command: click.Command = getattr(import_module(f".{module_name}", __package__), attribute)
+        except ModuleNotFoundError as error:
+            return _missing(cmd_name, error)
         return command
 
     def resolve_command(
@@ -75,6 +76,15 @@ class Words(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             raise Problem(str(error)) from error
+
+
+def _missing(name: str, error: ModuleNotFoundError) -> click.Command:
+    """Stands in for a command whose module, or a package that it needs, is not installed: the other words still work."""
+
+    def fail() -> NoReturn:
+        raise Problem(f"{name} needs {error.name}, which is not installed: install muster-operator anew, whole")
+
+    return click.Command(name, callback=fail, short_help=f"Not available here: {error.name} is not installed.")
 
 
 @click.group(

@@ -17,13 +17,15 @@ from ..core.fleet import MUSTER_FLEET, FleetDefinition
 from ..core.model import State
 from ..core.ports import Facts
 from ..core.records import RecordStore
+from ..core.restarts import RestartPolicy
 from ..edge.backend import HttpBackend
 from ..edge.dispatcher import POOLS, ThreadDispatcher, WedgedError
 from ..edge.kube import KubeClient
+from ..edge.reader import KubeReader
 from ..edge.settings import Settings
 from ..edge.settings_load import read_token
+from ..edge.writer import KubeStatusWriter
 from ..gateway import GatewaySettings
-from ..supervision import RestartPolicy
 from ..tree import VITAL, End, EndKind, Ports, System, TreeSettings
 from .exit_codes import ExitCode
 from .metrics import actor_class
@@ -45,9 +47,6 @@ class RealEngine:
     """See ``run.Engine``. Every method but ``ready``, ``alive`` and ``statistics`` is for the main thread."""
 
     def __init__(self, settings: Settings, facts: Facts, *, fleet: FleetDefinition = MUSTER_FLEET) -> None:
-        from ..edge.reader import KubeReader
-        from ..edge.writer import KubeStatusWriter
-
         self._kube = KubeClient(settings.kubeconfig or None, settings.context or None)
         self._dispatcher = ThreadDispatcher(
             workers=settings.workers,
@@ -57,7 +56,15 @@ class RealEngine:
             vital=VITAL,
             on_fatal=lambda actor, error: self._system.fatal(actor, error),  # noqa: PLW0108 - it is made below
         )
-        self._reader = KubeReader(self._kube, fleet=fleet, facts=facts, namespace=settings.namespace)
+        self._reader = KubeReader(
+            self._kube,
+            fleet,
+            clock=self._dispatcher.clock,
+            random=self._dispatcher.random,
+            facts=facts,
+            namespace=settings.namespace,
+            audit_s=settings.audit_interval_s,
+        )
         self._ended = threading.Event()
         self._system = System(
             dispatcher=self._dispatcher,
@@ -65,7 +72,7 @@ class RealEngine:
             settings=tree_settings(settings, fleet),
             ports=Ports(
                 reader=self._reader,
-                status_writer=KubeStatusWriter(self._kube, fleet=fleet),
+                status_writer=KubeStatusWriter(self._kube, fleet, self._dispatcher.clock),
                 backend=HttpBackend(settings.backend_url, token=_token(settings)),
             ),
             on_end=lambda _end: self._ended.set(),

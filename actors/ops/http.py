@@ -139,6 +139,7 @@ class _Server(HTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = TIMEOUT_S
+    wbufsize = 1 << 16  # headers and a small body in one write: two would wait for each other's acknowledgement
     server_version = "muster"
     sys_version = ""
 

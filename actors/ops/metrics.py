@@ -40,7 +40,7 @@ ITEM_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
 def actor_class(name: str) -> str:
-    """``cluster:prod/db`` → ``cluster``; keeps the number of label values small, whatever a name is."""
+    """``cluster/prod/db`` → ``cluster``; keeps the number of label values small, whatever a name is."""
     return re.split(r"[:/\[#@ ]", name, maxsplit=1)[0][:40] or "unnamed"
 
 

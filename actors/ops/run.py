@@ -106,7 +106,7 @@ class Stopping:
         name = args.thread.name if args.thread is not None else "a thread"
         trace = "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
         self._logs.line("error", "thread_died", thread=name, error=repr(args.exc_value), traceback=trace)
-        if name.startswith("muster-"):
+        if name.startswith(("muster-", "reader-")):
             self.broken = f"the thread {name} died: {args.exc_value!r}"
 
     @contextmanager
@@ -157,11 +157,11 @@ def run_operator(loaded: Loaded, *, build: Callable[[Settings, Facts], Engine] |
             engine.start()
             code = _until_the_end(engine, stopping, settings.grace_s, clock, logs)
         logs.line("info", "operator_ended", code=code.value, meaning=code.meaning)
-        return code.value
     except MemoryError:
-        return ExitCode.FATAL.value  # nothing that could be said would fit
+        code = ExitCode.FATAL  # nothing that could be said would fit
     finally:
         logs.close()
+    return code.value
 
 
 @contextmanager

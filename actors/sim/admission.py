@@ -77,11 +77,14 @@ def spec_differs(resource: Resource, old: Obj, new: Obj) -> bool:
 def admit(resource: Resource, new: Obj, old: Obj | None, options: WriteOptions, now: str) -> Obj:
     """`new` as it is to be stored. Raises 422 for what is invalid, 400 for unknown fields under Strict."""
     if resource.store == "events":
-        check_event(new, new_style=resource.group != "" or bool(new.get("eventTime")))
+        new = {"source": {}, "firstTimestamp": None, "lastTimestamp": None} | new
+        check_event(new, new_style=resource.group != "")
     if resource is CRDS:
         return accepted(new, now)
     if resource is NAMESPACES:
-        return {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}, **new}
+        labels = {"kubernetes.io/metadata.name": new["metadata"]["name"]} | (new["metadata"].get("labels") or {})
+        metadata = new["metadata"] | {"labels": labels}
+        return {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}, **new, "metadata": metadata}
     out = Findings()
     admitted = resource.admit(new, old, out)
     if out.unknown and options.field_validation in ("Strict", "Warn"):
@@ -115,11 +118,15 @@ def check_type(resource: Resource, obj: Any) -> None:
     if not (isinstance(obj, dict) and isinstance(obj.get("metadata") or {}, dict)):
         raise bad_request("the body is not an object with metadata")
     kind, version = obj.get("kind") or resource.kind, obj.get("apiVersion") or resource.api_version
-    if kind != resource.kind or version != resource.api_version:
-        sent, wanted = f"{version}, Kind={kind}", f"{resource.api_version}, Kind={resource.kind}"
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {resource.kind}): {sent} is not {wanted}"
+    if version != resource.api_version:
+        text = (
+            f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
+        raise bad_request(text)
+    if kind != resource.kind:
+        text = f'Invalid value: "{kind}": must be {resource.kind}'
+        cause = {"reason": "FieldValueInvalid", "field": "kind", "message": text}
+        raise invalid(kind, resource.group, str((obj.get("metadata") or {}).get("name", "")), [cause])
 
 
 def check_namespace(resource: Resource, given: Obj, namespace: str) -> str:
@@ -144,7 +151,8 @@ def check_name(resource: Resource, name: str) -> None:
     if not _NAME.match(name):
         text = (
             f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric '
-            "characters, '-' or '.', and must start and end with an alphanumeric character"
+            "characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', "
+            r"regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
         )
         cause = {"reason": "FieldValueInvalid", "field": "metadata.name", "message": text}
         raise invalid(resource.kind, resource.group, name, [cause])
@@ -161,7 +169,7 @@ def check_version(resource_version: str, match: str, current: int) -> None:
     wanted = parse_version(resource_version)
     if wanted > current:
         cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-        message = f"Too large resource version: {wanted}, current: {current}"
+        message = f"Timeout: Too large resource version: {wanted}, current: {current}"
         raise ApiError(504, message, details={"causes": [cause]}, retry_after_s=1)
 
 
@@ -175,7 +183,7 @@ def review_access(review: Obj, authorize: Callable[[Obj], bool]) -> Obj:
     return {
         "kind": "SelfSubjectAccessReview",
         "apiVersion": "authorization.k8s.io/v1",
-        "metadata": {"creationTimestamp": None},
+        "metadata": {},
         "spec": review["spec"],
         "status": {"allowed": authorize(attributes)},
     }

@@ -86,7 +86,7 @@ def _qualified(plural: str, group: str) -> str:
 
 
 def _about(plural: str, group: str, name: str) -> dict[str, Any]:
-    return {"name": name, "kind": plural} | ({"group": group} if group else {})
+    return ({"name": name} if name else {}) | ({"group": group} if group else {}) | {"kind": plural}
 
 
 def not_found(plural: str, group: str, name: str) -> ApiError:

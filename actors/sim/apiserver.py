@@ -34,6 +34,7 @@ from .admission import (
     user_metadata,
 )
 from .apierrors import (
+    ApiError,
     already_exists,
     bad_request,
     conflict,
@@ -137,6 +138,10 @@ class ApiServerModel:
         resource = self.resolve(resource)
         return self._present(resource, self._stored(resource, name, namespace))
 
+    def has(self, resource: Resource | str, name: str, namespace: str = "") -> bool:
+        """Whether there is such an object."""
+        return (namespace, name) in self._shelves[self.resolve(resource).store].objects
+
     def list(
         self,
         resource: Resource | str,
@@ -234,15 +239,13 @@ class ApiServerModel:
         check_type(resource, obj)
         given = obj.get("metadata") or {}
         if given.get("resourceVersion"):
-            raise bad_request("resourceVersion should not be set on objects to be created")
+            raise ApiError(500, "resourceVersion should not be set on objects to be created", reason="")
         namespace = check_namespace(resource, given, namespace)
         name = given.get("name") or ""
         if not name and given.get("generateName"):
             name = given["generateName"] + self._new_id("name")[:5]
         check_name(resource, name)
         shelf = self._shelves[resource.store]
-        if (namespace, name) in shelf.objects:
-            raise already_exists(resource.plural, resource.group, name)
         self._check_can_create(resource, namespace)
         metadata: Obj = {"name": name}
         if namespace:
@@ -258,6 +261,8 @@ class ApiServerModel:
         if resource.from_view is not None:
             new = resource.from_view(new)
         new = admit(resource, new, None, options, self._now())
+        if (namespace, name) in shelf.objects:
+            raise already_exists(resource.plural, resource.group, name)
         return self._present(resource, self._commit(shelf, "ADDED", None, new, options))
 
     def replace(
@@ -282,9 +287,9 @@ class ApiServerModel:
             why = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {uid}"
             raise conflict(resource.plural, resource.group, name, why)
         if not given.get("resourceVersion") and (resource.custom or resource is CRDS):
-            text = "Invalid value: 0x0: must be specified for an update"
+            text = "Invalid value: 0: must be specified for an update"
             cause = {"reason": "FieldValueInvalid", "field": "metadata.resourceVersion", "message": text}
-            raise invalid(resource.kind, resource.group, name, [cause])
+            raise invalid(resource.plural, resource.group, name, [cause])
         if resource.from_view is not None:
             obj = resource.from_view(obj)
         return self._present(resource, self._change(resource, old, obj, subresource, options))
@@ -307,10 +312,10 @@ class ApiServerModel:
         resource = self.resolve(resource)
         if content_type == APPLY:
             if not options.manager:
-                raise bad_request(
-                    'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
-                )
-            if (namespace, name) not in self._shelves[resource.store].objects:
+                cause = {"reason": "FieldValueRequired", "field": "fieldManager"}
+                cause["message"] = "Required value: is required for apply patch"
+                raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
+            if not self.has(resource, name, namespace):
                 return self.create(resource, merge_patch(body, {"metadata": {"name": name}}), namespace, options)
         old = self._stored(resource, name, namespace)
         seen = resource.to_view(old.obj) if resource.to_view else old.obj
@@ -357,8 +362,9 @@ class ApiServerModel:
             ("ResourceVersion", resource_version, metadata["resourceVersion"]),
         ):
             if wanted and wanted != actual:
-                why = f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {actual}"
-                raise conflict(resource.plural, resource.group, name, why)
+                why = f"the {field} in the precondition ({wanted}) does not match the {field} in record ({actual}). "
+                why += "The object might have been " + ("deleted and then recreated" if field == "UID" else "modified")
+                raise conflict(resource.kind, resource.group, name, why)
         if metadata.get("finalizers"):
             if metadata.get("deletionTimestamp"):
                 return self._present(resource, old)
@@ -448,8 +454,7 @@ class ApiServerModel:
     def _commit(self, shelf: _Shelf, kind: str, old: Stored | None, new: Obj, options: WriteOptions) -> Stored:
         metadata = new["metadata"]
         if options.dry_run:
-            version = old.obj["metadata"]["resourceVersion"] if old else ""
-            shown = {**new, "metadata": {**metadata, "resourceVersion": version}}
+            shown = {**new, "metadata": dict(metadata)}
             return Stored(shown, _encode(shown))
         self._version += 1
         new = {**new, "metadata": {**metadata, "resourceVersion": str(self._version)}}

@@ -101,7 +101,7 @@ def check_event(obj: Obj, *, new_style: bool) -> None:
     name = str((obj.get("metadata") or {}).get("name", ""))
     namespace = (obj.get("metadata") or {}).get("namespace") or ""
     about = (obj.get("involvedObject") or {}).get("namespace") or ""
-    if about != namespace and not (about == "" and namespace in ("default", "kube-system")):
+    if not new_style and about != namespace and not (about == "" and namespace in ("default", "kube-system")):
         shown = f'Invalid value: "{about}": does not match event.namespace'
         causes.append({"reason": "FieldValueInvalid", "field": "involvedObject.namespace", "message": shown})
     if new_style:
@@ -115,15 +115,14 @@ def check_event(obj: Obj, *, new_style: bool) -> None:
             if not obj.get(stored):
                 causes.append({"reason": "FieldValueRequired", "field": shown, "message": "Required value"})
         if obj.get("type") not in ("Normal", "Warning"):
-            bad = f'Invalid value: "{obj.get("type") or ""}": '
+            bad = f'Invalid value: "": has invalid value: {obj.get("type") or ""}'
             causes.append({"reason": "FieldValueInvalid", "field": "type", "message": bad})
     for field, longest in (("message", 1024), ("reason", 128), ("action", 128)):
         if new_style and len(obj.get(field) or "") > longest:
-            shown = _EVENT_NAMES.get(field, field)
-            text = f"Invalid value: {shown}: can have at most {longest} characters"
-            causes.append({"reason": "FieldValueInvalid", "field": shown, "message": text})
+            text = f'Invalid value: "": can have at most {longest} characters'
+            causes.append({"reason": "FieldValueInvalid", "field": field, "message": text})
     if causes:
-        raise invalid("Event", "events.k8s.io" if new_style else "", name, causes)
+        raise invalid("Event", "", name, causes)
 
 
 # --- CustomResourceDefinitions ---
@@ -280,6 +279,9 @@ CRDS = Resource(
 BUILTINS = (NAMESPACES, EVENTS, EVENTS_V1, CRDS)
 
 
+UNSERVED = "the server could not find the requested resource"
+
+
 def unserved() -> ApiError:
     """404 for a path that names no served resource."""
-    return ApiError(404, "the server could not find the requested resource")
+    return ApiError(404, UNSERVED)

@@ -112,7 +112,7 @@ class Node:
 
     def _wrong_type(self, value: Any, path: str, out: Findings) -> None:
         actual = _type_of(value)
-        wanted = "integer or string" if self.int_or_string else self.type
+        wanted = "integer,string" if self.int_or_string else self.type
         # The real server shows the name of the type where the value stands.
         out.add(
             "FieldValueTypeInvalid",
@@ -192,7 +192,7 @@ class Node:
             out.add("FieldValueInvalid", path, text)
         if self.date_time and not _DATE_TIME.match(value):
             text = f"Invalid value: {_show(value)}: {path} in body must be of type date-time: {_show(value)}"
-            out.add("FieldValueInvalid", path, text)
+            out.add("FieldValueTypeInvalid", path, text)
 
     def _check_number(self, value: float, path: str, out: Findings) -> None:
         low, high = self.minimum, self.maximum

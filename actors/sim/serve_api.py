@@ -29,8 +29,8 @@ from .admission import WriteOptions, review_access
 from .apierrors import ApiError, bad_request, method_not_allowed
 from .apiserver import APPLY, ApiServerModel
 from .crds import crd_folder
-from .history import Change
-from .kinds import CRDS, Resource, unserved
+from .history import Change, WatchCursor, WatchEvent
+from .kinds import CRDS, UNSERVED, Resource, unserved
 from .listing import Listing
 from .serve import Connection, HttpServer, JsonLines, Request, announce, stop_requested
 from .serve_faults import Faults
@@ -78,6 +78,9 @@ class ApiServerFace:
             self.faults.before(request, connection)
             self._route(request, connection)
         except ApiError as error:
+            if error.message == UNSERVED:  # this one the real server answers without a Status
+                connection.send(404, b"404 page not found\n", "text/plain; charset=utf-8")
+                return
             headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
             connection.send(error.code, _encode(error.status()), headers=headers)
         except msgspec.DecodeError as error:
@@ -208,6 +211,7 @@ class ApiServerFace:
         self, resource: Resource, namespace: str, name: str, subresource: str, request: Request, connection: Connection
     ) -> None:
         options = self._options(request)
+        created = False
         if request.method == "GET":
             with self.lock:
                 stored = self.model.get(resource, name, namespace)
@@ -219,6 +223,7 @@ class ApiServerFace:
             content_type = request.headers.get("content-type", "").partition(";")[0]
             body = self._body(request)
             with self._acting(request):
+                created = not self.model.has(resource, name, namespace)
                 stored = self.model.patch(resource, name, body, namespace, subresource, content_type, options)
         elif request.method == "DELETE" and not subresource:
             body = self._body(request) if request.body else {}
@@ -241,7 +246,8 @@ class ApiServerFace:
                 return
         else:
             raise method_not_allowed()
-        self._send_object(resource, stored.obj, stored.raw, request, connection, 200, options)
+        code = 201 if created else 200
+        self._send_object(resource, stored.obj, stored.raw, request, connection, code, options)
 
     def _acting(self, request: Request) -> _Acting:
         return _Acting(self, request.agent)
@@ -353,18 +359,15 @@ class ApiServerFace:
             timeout_s = float(query.get("timeoutSeconds") or 1800)
         except ValueError as error:
             raise bad_request(f"timeoutSeconds is not a number: {query['timeoutSeconds']!r}") from error
-        with self.lock:
-            cursor = self.model.watch(
-                resource,
-                namespace=namespace,
-                labels=query.get("labelSelector", ""),
-                fields=query.get("fieldSelector", ""),
-                resource_version=query.get("resourceVersion", ""),
-                send_initial_events=query.get("sendInitialEvents", "") in ("1", "true"),
-                match=query.get("resourceVersionMatch", ""),
-                bookmarks=bookmarks,
-                wake=awake.set,
-            )
+        try:
+            cursor = self._open_watch(resource, namespace, query, awake, bookmarks=bookmarks)
+        except ApiError as error:
+            if error.code != 410:
+                raise
+            connection.start_chunks()  # the real server finds out after it has said 200
+            connection.chunk(WatchEvent("ERROR", {}, _encode(error.status()), 0).line())
+            connection.end_chunks()
+            return
         watch = Watch(self, resource, cursor, request, connection, awake)
         connection.watch = watch
         try:
@@ -375,6 +378,22 @@ class ApiServerFace:
             connection.watch = None
             with self.lock:
                 cursor.close()
+
+    def _open_watch(
+        self, resource: Resource, namespace: str, query: dict[str, str], awake: threading.Event, *, bookmarks: bool
+    ) -> WatchCursor:
+        with self.lock:
+            return self.model.watch(
+                resource,
+                namespace=namespace,
+                labels=query.get("labelSelector", ""),
+                fields=query.get("fieldSelector", ""),
+                resource_version=query.get("resourceVersion", ""),
+                send_initial_events=query.get("sendInitialEvents", "") in ("1", "true"),
+                match=query.get("resourceVersionMatch", ""),
+                bookmarks=bookmarks,
+                wake=awake.set,
+            )
 
 
 class _Acting:

@@ -160,7 +160,7 @@ def column_definitions(resource: Resource) -> list[Obj]:
     return [first] + [
         {
             "name": column["name"],
-            "type": "string" if column["type"] == "date" else column["type"],
+            "type": column["type"],
             "format": column.get("format", ""),
             "description": column.get("description", ""),
             "priority": column.get("priority", 0),

@@ -91,9 +91,7 @@ class QueueMachine(RuleBasedStateMachine):
     def what_is_wanted_is_here_and_nothing_else(self) -> None:
         model = {(each.parent, each.key) for items in self.wanted.values() for each in items.values()}
         queue = self.queue
-        here = {
-            (lane.parent, entry.item.key) for lane in queue._lanes.values() for entry in lane.wanted.values()
-        }
+        here = {(lane.parent, entry.item.key) for lane in queue._lanes.values() for entry in lane.wanted.values()}
         assert model == here
         places = queue.statistics(self.now)
         in_queue = sum(int(str(places[name])) for name in ("ready", "waiting", "blocked"))

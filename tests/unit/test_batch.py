@@ -78,9 +78,11 @@ def test_new_failures_go_before_retries_until_these_have_aged() -> None:
 def test_a_wanted_set_replaces_the_last_one() -> None:
     """The difference is what changes: added, withdrawn, and under another key both."""
     q = queue()
-    assert Change(3, 0) == q.want(parent("p"), [item("p", uid) for uid in "abc"], 0.0)
-    assert Change(0, 0) == q.want(parent("p"), [item("p", uid) for uid in "abc"], 1.0)
-    assert Change(2, 2) == q.want(parent("p"), [item("p", "a"), item("p", "b", key="k2"), item("p", "d")], 2.0)
+    first = [item("p", uid) for uid in "abc"]
+    assert Change(3, ()) == q.want(parent("p"), first, 0.0)
+    assert Change(0, ()) == q.want(parent("p"), [item("p", uid) for uid in "abc"], 1.0)
+    change = q.want(parent("p"), [item("p", "a"), item("p", "b", key="k2"), item("p", "d")], 2.0)
+    assert (2, {"k-b", "k-c"}) == (change.added, {each.key for each in change.withdrawn})
 
     assert {"k-a", "k2", "k-d"} == {each.key for each in q.take(9, yes, 2.0).items}
 
@@ -90,10 +92,10 @@ def test_an_item_in_flight_is_neither_handed_out_again_nor_withdrawn() -> None:
     q = queue()
     q.want(parent("p"), [item("p", "a")], 0.0)
     (taken,) = q.take(1, yes, 0.0).items
-    assert Change(0, 0) == q.want(parent("p"), [item("p", "a")], 1.0)
-    assert Change(0, 0) == q.want(parent("p"), [], 1.0)
+    assert Change(0, ()) == q.want(parent("p"), [item("p", "a")], 1.0)
+    assert Change(0, ()) == q.want(parent("p"), [], 1.0)
     assert not q.wanted(taken)
-    assert Change(0, 0) == q.want(parent("p"), [item("p", "a")], 1.0), "wanted again: still the same item"
+    assert Change(0, ()) == q.want(parent("p"), [item("p", "a")], 1.0), "wanted again: still the same item"
     assert q.wanted(taken)
     assert 0 == q.ready(2.0)
 
@@ -202,7 +204,9 @@ def test_items_that_come_and_go_while_nothing_leaves_take_no_memory() -> None:
 def test_a_hundred_thousand_items_are_no_burden() -> None:
     """A mass failure over a hundred parents: well under 50 µs per item in and out, on any machine."""
     q = queue()
-    parents = [(parent(f"p{p}"), [item(f"p{p}", f"u{p}-{n}", since_s=float(n)) for n in range(1000)]) for p in range(100)]
+    parents = [
+        (parent(f"p{p}"), [item(f"p{p}", f"u{p}-{n}", since_s=float(n)) for n in range(1000)]) for p in range(100)
+    ]
     begin = time.perf_counter()
     for owner, items in parents:
         q.want(owner, items, 0.0)

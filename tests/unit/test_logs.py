@@ -71,7 +71,9 @@ def test_a_fact_becomes_one_line_with_a_constant_name_and_its_fields() -> None:
 
 
 def every_fact() -> list[type[Fact]]:
-    return [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Fact) and each is not Fact]
+    return [
+        each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Fact) and each is not Fact
+    ]
 
 
 @pytest.mark.parametrize("fact_class", every_fact(), ids=lambda each: str(each.__name__))
@@ -143,7 +145,11 @@ def test_what_looks_like_a_credential_is_masked(text: str, shown: str) -> None:
 def test_fields_named_like_secrets_are_masked_whatever_they_hold() -> None:
     (line,) = logged(token="abc", nested={"client_secret": "abc", "name": "x"}, keys=["Bearer abcdefghijk"])
 
-    assert (line["token"], line["nested"], line["keys"]) == ("***", {"client_secret": "***", "name": "x"}, ["Bearer ***"])
+    assert (line["token"], line["nested"], line["keys"]) == (
+        "***",
+        {"client_secret": "***", "name": "x"},
+        ["Bearer ***"],
+    )
 
 
 def test_a_long_field_is_cut() -> None:

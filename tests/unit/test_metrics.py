@@ -22,7 +22,9 @@ from actors.core.events import (
 )
 from actors.ops.metrics import GAUGES, Metrics, actor_class, gauges
 
-FACTS = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Fact) and each is not Fact]
+FACTS = [
+    each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Fact) and each is not Fact
+]
 
 
 def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
@@ -48,7 +50,11 @@ def test_every_fact_moves_a_number(fact_class: type[Fact]) -> None:
     metrics(made(fact_class))
 
     after = {(s.name, *s.labels.items()): s.value for f in metrics.registry.collect() for s in f.samples}
-    assert [name for name in after if str(name[0]).startswith(("muster_", "controller_")) and after[name] != before.get(name)]
+    assert [
+        name
+        for name in after
+        if str(name[0]).startswith(("muster_", "controller_")) and after[name] != before.get(name)
+    ]
 
 
 def test_a_fact_that_is_not_known_is_no_error() -> None:
@@ -101,7 +107,9 @@ def test_a_stream_is_up_or_down() -> None:
 
 
 def test_an_alert_on_the_fuse_sees_zero_and_not_nothing() -> None:
-    assert values(Metrics(version="1", operations=["batchRepair"]), "muster_quota_fuse_trips_total") == {("batchRepair",): 0.0}
+    assert values(Metrics(version="1", operations=["batchRepair"]), "muster_quota_fuse_trips_total") == {
+        ("batchRepair",): 0.0
+    }
 
 
 def test_no_label_names_an_object() -> None:
@@ -109,7 +117,7 @@ def test_no_label_names_an_object() -> None:
     metrics = Metrics(version="1")
 
     for name in ("cluster/prod/db-7", "watcher:ComputeNode", "gateway"):
-        metrics(made(ActorCrashed, actor=name))  # type: ignore[arg-type]
+        metrics(made(ActorCrashed, actor=name))
     metrics(StatusWritten(parent="prod/db-7", version=1))
 
     text = metrics.render().decode()

@@ -23,7 +23,9 @@ def file(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def refusal(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None, config: str | None = None) -> str:
+def refusal(
+    flags: dict[str, str] | None = None, environ: dict[str, str] | None = None, config: str | None = None
+) -> str:
     with pytest.raises(SettingsError) as caught:
         load(flags, environ, config)
     return str(caught.value)

@@ -1,0 +1,161 @@
+"""Whatever order, loss and repetition an API server can produce, the records end as the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.core.decode import Seen
+from actors.core.intake import Intake
+from actors.core.model import Child, ParentKey
+
+NAMES = st.sampled_from("abcd")
+STEPS = st.one_of(
+    st.tuples(st.just("write"), NAMES, st.booleans(), st.sampled_from(["x", "y", None]), st.integers(0, 3)),
+    st.tuples(st.just("delete"), NAMES),
+    st.tuples(st.just("deliver"), st.integers(1, 5)),
+    st.tuples(st.just("repeat"), st.integers(0, 30)),
+    st.tuples(st.just("cut")),
+    st.tuples(st.just("lose"), st.integers(1, 5)),
+    st.tuples(st.just("refuse"), NAMES),
+    st.tuples(st.just("take")),
+    st.tuples(st.just("tick"), st.floats(0.0, 20.0)),
+    st.tuples(st.just("timeout"), st.sampled_from(["x", "y"]), st.sampled_from([None, 5.0, 30.0])),
+)
+
+
+class Bench:
+    """A server with its log, an intake, and a watcher that believes what it is told."""
+
+    def __init__(self) -> None:
+        self.version, self.uids, self.now = 10, 0, 0.0
+        self.truth: dict[str, Seen] = {}  # by name
+        self.log: list[tuple[str, Seen]] = []
+        self.position = 0
+        self.lost = False
+        self.intake = Intake("K")
+        self.held: dict[str, Child] = {}
+        self.relist()
+
+    def write(self, name: str, healthy: bool, parent: str | None, beat: int) -> None:
+        self.version += 1
+        old = self.truth.get(name)
+        if old is None:
+            self.uids += 1
+        uid = f"u{self.uids}" if old is None else old.record.uid
+        key = ParentKey("ns", parent) if parent else None
+        record = Child("K", "ns", name, uid, self.version, key, healthy, "", str(beat))
+        self.truth[name] = Seen(record, str(beat), reported=True)
+        self.log.append(("ADDED" if old is None else "MODIFIED", self.truth[name]))
+
+    def delete(self, name: str) -> None:
+        old = self.truth.pop(name, None)
+        if old is not None:
+            self.version += 1
+            record: Any = old.record
+            gone = Child("K", "ns", name, record.uid, self.version, record.parent, record.healthy, "", record.heartbeat)
+            self.log.append(("DELETED", Seen(gone, old.heartbeat)))
+
+    def deliver(self, count: int) -> None:
+        for type_, seen in self.log[self.position : self.position + count]:
+            self.intake.event(type_, seen, self.now)
+        self.position = min(len(self.log), self.position + count)
+
+    def relist(self) -> None:
+        self.intake.stream_down(self.now)
+        self.intake.replace(self.truth.values(), self.version, self.now, refused={})
+        self.intake.stream_up(self.now, first_attempt=False)
+        self.position, self.lost = len(self.log), False
+
+    def take(self) -> None:
+        mail = self.intake.take(1)
+        if mail is None:
+            return
+        if mail.replace:
+            self.held = {}
+        for uid, record in mail.entries.items():
+            if record is None:
+                self.held.pop(uid, None)
+            else:
+                assert isinstance(record, Child)
+                self.held[uid] = record
+
+    def step(self, step: tuple[Any, ...]) -> None:
+        match step:
+            case ("write", name, healthy, parent, beat):
+                self.write(name, healthy, parent, beat)
+            case ("delete", name):
+                self.delete(name)
+            case ("deliver", count):
+                self.deliver(count)
+            case ("repeat", at) if self.log:
+                type_, seen = self.log[at % len(self.log)]
+                if at % len(self.log) < self.position:
+                    self.intake.event(type_, seen, self.now)
+            case ("cut",):
+                self.relist()
+            case ("lose", count):  # only a list can make this good
+                self.lost = self.lost or self.position < len(self.log)
+                self.position = min(len(self.log), self.position + count)
+            case ("refuse", name) if name in self.truth and self.position == len(self.log):
+                self.write(name, healthy=False, parent="x", beat=9)
+                self.intake.refuse(self.truth[name].record.uid, self.version, "MODIFIED", self.now)
+                self.position, self.lost = len(self.log), True
+            case ("take",):
+                self.take()
+            case ("tick", seconds):
+                self.now += seconds
+                self.intake.tick(self.now)
+            case ("timeout", parent, timeout_s):
+                self.intake.set_timeout(ParentKey("ns", parent), timeout_s, self.now)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, max_size=60))
+def test_after_the_rest_is_delivered_the_records_are_the_truth(steps: list[tuple[Any, ...]]) -> None:
+    bench = Bench()
+    for step in steps:
+        bench.step(step)
+    if bench.lost:
+        bench.relist()
+    bench.deliver(len(bench.log))
+    bench.take()
+
+    expected = {seen.record.uid: seen.record for seen in bench.truth.values()}
+    assert bench.held.keys() == expected.keys() == bench.intake.versions().keys()
+    for uid, record in bench.held.items():
+        truth = expected[uid]
+        assert isinstance(truth, Child)
+        assert (record.name, record.parent, record.healthy) == (truth.name, truth.parent, truth.healthy)
+        assert bench.intake.newest(uid) == truth.version
+        assert bench.intake.record(uid) == record
+    members = {uid for group in bench.intake._groups.values() for uid in group.members}
+    assert members == {uid for uid, record in bench.held.items() if record.parent is not None}
+    names = {uid for names in bench.intake._names.values() for uid in names.values()}
+    assert names == set(expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(STEPS, max_size=60), st.sampled_from([5.0, 30.0]))
+def test_when_the_stream_lives_and_nobody_speaks_all_fall_silent_exactly_once(
+    steps: list[tuple[Any, ...]], timeout_s: float
+) -> None:
+    bench = Bench()
+    for step in steps:
+        bench.step(step)
+    bench.relist()
+    for parent in "xy":
+        bench.intake.set_timeout(ParentKey("ns", parent), timeout_s, bench.now)
+    bench.take()
+    bench.now += timeout_s + 0.1
+    bench.intake.bookmark(bench.version, bench.now)
+    bench.intake.tick(bench.now)
+    bench.take()
+
+    assert all(record.silent == (record.parent is not None) for record in bench.held.values())
+    bench.now += 100.0
+    bench.intake.tick(bench.now)
+    assert bench.intake.take(1) is None
+    assert bench.intake.next_s is None or bench.intake.next_s > bench.now
