@@ -24,7 +24,7 @@ from pykka._envelope import Envelope
 
 from .core.events import ActorCrashed, ActorRestarted, DeadLettered, Fact
 from .core.ports import Cancel, Later, Outcome
-from .mailbox import Dispatcher, Future, Mailbox, TurnOver, current_dispatcher, using
+from .mailbox import Future, Mailbox, TurnOver, current_dispatcher, using
 from .messages import Down, Lane
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Actor(pykka.Actor):
         self.actor_inbox.start(self)
 
     def take_turn(self) -> None:
-        """pykka's loop, for one turn."""
+        """Pykka's loop, for one turn."""
         if not self._set_up:
             self._set_up = True
             self._actor_loop_setup()
@@ -332,7 +332,8 @@ class Cell(Actor):
     # --- one message --------------------------------------------------------------------------------------------------
     def _handle(self, message: Any) -> Any:
         behaviour, ctx = self.behaviour, self.ctx
-        assert behaviour is not None and ctx is not None
+        assert behaviour is not None
+        assert ctx is not None
         envelope = self.actor_inbox.current
         asked = envelope is not None and envelope.reply_to is not None
         self.busy_since_s = self.dispatcher.clock.now()
@@ -446,7 +447,9 @@ class Cell(Actor):
     def statistics(self) -> dict[str, object]:
         """A snapshot for people: never touches the behaviour's own thread."""
         inner = self.behaviour.statistics() if self.behaviour is not None else {}
-        state = "running" if self.behaviour is not None else ("quarantined" if self.actor_inbox.refuses_asks else "down")
+        state = (
+            "running" if self.behaviour is not None else ("quarantined" if self.actor_inbox.refuses_asks else "down")
+        )
         return {
             "name": self.name, "state": state, "incarnation": self._incarnation, "mailbox": self.actor_inbox.depth(),
             "handled": self.handled_count, "last_error": self._last_down.error if self._last_down else "", **inner,

@@ -212,9 +212,7 @@ class ClusterActor(Behaviour):
         started_s = self.ctx.clock.now()
         now = Now(started_s, self.ctx.clock.wall())
         parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
-        children = Children(
-            roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self.ctx.skips)
-        )
+        children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self.ctx.skips))
         plan = pure.reconcile(self._fleet, parent, children, self._policy, now)
         changed = not _same(plan.status, parent.status)
         self._execute(plan, changed)
@@ -253,7 +251,8 @@ class ClusterActor(Behaviour):
         self._valve_closed = closed
 
     def _send_status(self) -> None:
-        assert self._parent is not None and self._target is not None
+        assert self._parent is not None
+        assert self._target is not None
         self._sequence += 1
         self._sent_version = self._parent.version
         self.ctx.tell(self._status, StatusWanted(

@@ -232,7 +232,7 @@ class DirectoryActor(Behaviour):
         self.ctx.cancel(("restart", entry.name))
         self.ctx.cancel(("probe", entry.name))
         self._nursery.forget(entry.name)
-        if entry.wake_again or self._store.parent(entry.key) is not None and entry.phase is not Phase.CLOSING:
+        if entry.wake_again or (self._store.parent(entry.key) is not None and entry.phase is not Phase.CLOSING):
             self._wanted(entry.key, spec_changed=False)
 
     def _resume(self, name: str) -> None:

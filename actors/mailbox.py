@@ -24,7 +24,10 @@ from .messages import Lane
 
 T = TypeVar("T")
 TURN_MESSAGES_MAX = 64  # measured: throughput is flat from 32 on, and a turn of 64 is well under a millisecond
-HELD_MESSAGES_MAX = 10_000  # ordinary mail kept for an actor that is down; arbitrary, far above what any sender has open
+HELD_MESSAGES_MAX = (
+    10_000  # ordinary mail kept for an actor that is down; arbitrary, far above what any sender has open
+)
+
 
 class TurnOver(Exception):
     """Private: the mailbox is empty or the turn's budget is spent. Never seen by an actor's code."""
@@ -95,7 +98,9 @@ def current_dispatcher() -> Dispatcher:
     try:
         return _current.get()
     except LookupError:
-        raise RuntimeError("no dispatcher here: start actors inside `with using(dispatcher):` or from an actor") from None
+        raise RuntimeError(
+            "no dispatcher here: start actors inside `with using(dispatcher):` or from an actor"
+        ) from None
 
 
 @contextmanager

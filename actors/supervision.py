@@ -1,7 +1,8 @@
 """The mechanism of supervision: who is restarted, when, and when to give up. The tree itself is data, in ``tree``.
 
-Erlang/OTP's model and words; the arithmetic is in ``core.restarts``. ``Supervisor`` is one_for_one over a fixed list, started in
-order and stopped in reverse. The dynamic supervisor (one child per parent, each with a budget of its own) is the directory.
+Erlang/OTP's model and words; the arithmetic is in ``core.restarts``. ``Supervisor`` is one_for_one over a fixed list,
+started in order and stopped in reverse. The dynamic supervisor (one child per parent, each with a budget of its own) is
+the directory.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .actor import Behaviour, Context, Factory, Ref, Resume, Stop
 from .core.events import Escalated
 from .core.restarts import Budget, RestartPolicy, Verdict
 from .messages import Down, RestartDue, StopOverdue, StopTree
+
 
 @frozen(kw_only=True)
 class ChildSpec:

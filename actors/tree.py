@@ -27,12 +27,12 @@ from .core.model import ParentKey, Policy
 from .core.ports import Backend, Reader, StatusWriter
 from .core.quota import Ledger
 from .core.records import RecordStore
+from .core.restarts import RestartPolicy
 from .directory import DirectoryActor
 from .gateway import BatchGatewayActor, GatewaySettings
 from .mailbox import Dispatcher, using
 from .messages import DrainWanted, StopTree
 from .status import StatusActor
-from .core.restarts import RestartPolicy
 from .supervision import ChildSpec, Supervisor
 from .watcher import ChildWatcher, ParentWatcher
 

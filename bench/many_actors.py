@@ -45,7 +45,9 @@ class Arrivals:
                 self.all_there.set()
 
 
-def measure(name: str, count: int, start: Callable[[], Any], stop: Callable[[Any], None], arrivals: Arrivals) -> dict[str, Any]:
+def measure(
+    name: str, count: int, start: Callable[[], Any], stop: Callable[[Any], None], arrivals: Arrivals
+) -> dict[str, Any]:
     """Start, tell each once, stop; seconds of each, and KiB per actor before and after its first message."""
     before = resident_kib()
     t0 = time.perf_counter()
@@ -83,7 +85,9 @@ def main() -> None:
             def on_receive(self, message: Any) -> Any:
                 arrivals.one()
 
-        rows.append(measure("actors on the dispatcher", count, Plain.start, lambda ref: ref.stop(block=False), arrivals))
+        rows.append(
+            measure("actors on the dispatcher", count, Plain.start, lambda ref: ref.stop(block=False), arrivals)
+        )
         cell_arrivals = Arrivals(count)
 
         class Inner(Behaviour):
@@ -106,7 +110,9 @@ def main() -> None:
         def on_receive(self, message: Any) -> Any:
             threaded_arrivals.one()
 
-    rows.append(measure("pykka ThreadingActor", few, Threaded.start, lambda ref: ref.stop(block=False), threaded_arrivals))
+    rows.append(
+        measure("pykka ThreadingActor", few, Threaded.start, lambda ref: ref.stop(block=False), threaded_arrivals)
+    )
     ActorRegistry.stop_all()
 
     names = list(rows[0])

@@ -61,6 +61,9 @@ class Users:
     def each(self, jobs: list[tuple[str, str, dict[str, Any]]]) -> None:
         list(self._threads.map(lambda job: self.send(*job), jobs))
 
+    def healthy(self) -> int:
+        return sum(c.get("status", {}).get("healthy", 0) for c in self.get(f"{API}/clusters")["items"])
+
     def get(self, path: str) -> Any:
         return json.loads(self._http.request("GET", f"{self._url}{path}").data)
 
@@ -81,7 +84,9 @@ def main() -> int:
     parser.add_argument("--quota", default="2/1s")
     parser.add_argument("--batch-max", type=int, default=100)
     options = parser.parse_args()
-    sizes = {f"c{n:03d}": options.nodes for n in range(options.clusters)} | ({"big": options.big} if options.big else {})
+    sizes = {f"c{n:03d}": options.nodes for n in range(options.clusters)} | (
+        {"big": options.big} if options.big else {}
+    )
     total = sum(sizes.values())
     calls_max, window = options.quota.split("/")
     window_s = float(window.rstrip("s"))
@@ -107,9 +112,13 @@ def main() -> int:
             users.each([("POST", f"{API}/computenodes", {**head, "kind": "ComputeNode", "metadata": {"name": node},
                          "spec": {"clusterRef": {"name": c}}}) for node, c in names])  # fmt: skip
             users.each([("PATCH", f"{API}/computenodes/{node}/status", status(True)) for node, _ in names])
-            wait_for(lambda: sum(c.get("status", {}).get("healthy", 0) for c in users.get(f"{API}/clusters")["items"]) == total, 60)
+            wait_for(
+                lambda: (
+                    sum(c.get("status", {}).get("healthy", 0) for c in users.get(f"{API}/clusters")["items"]) == total
+                ),
+                60,
+            )
             time.sleep(1.0)
-            writes_before = sum(1 for each in lines(folder / "objects") if each["kind"] == "Cluster")
             began = time.monotonic()
             users.each([("PATCH", f"{API}/computenodes/{node}/status", status(False)) for node, _ in names])
             flipped = time.monotonic()
@@ -121,7 +130,7 @@ def main() -> int:
             for server in (api, backend):
                 server.terminate()
                 server.wait(10)
-        return report(folder, sizes, int(calls_max), window_s, options.batch_max, began, flipped, writes_before)
+        return report(folder, sizes, int(calls_max), window_s, options.batch_max, began, flipped)
 
 
 def wait_for(condition: Any, timeout_s: float) -> None:
@@ -144,11 +153,10 @@ def repaired(path: Path) -> int:
 
 def report(
     folder: Path, sizes: dict[str, int], calls_max: int, window_s: float, batch_max: int, began: float, flipped: float,
-    writes_before: int,
 ) -> int:  # fmt: skip
     """Print the figures; 1 when a promise was broken."""
     total = sum(sizes.values())
-    calls = [each for each in arrivals(folder / "calls")]
+    calls = list(arrivals(folder / "calls"))
     stamps = sorted(each["mono_s"] for each in calls)
     fullest = max(sum(1 for other in stamps if stamp <= other < stamp + window_s) for stamp in stamps)
     k = math.ceil(total / batch_max)
@@ -174,9 +182,11 @@ def report(
     figures = {
         "nodes": total, "clusters": len(sizes), "calls": len(calls), "calls_least": k, "fullest_window": fullest,
         "quota": calls_max, "items_twice": repaired(folder / "calls") - total, "flip_s": round(flipped - began, 2),
-        "drain_s": round(drain_s, 3), "limit_s_without_rtt": limit_s, "drain_ratio": round(drain_s / max(limit_s, 1e-9), 4),
+        "drain_s": round(drain_s, 3), "limit_s_without_rtt": limit_s,
+        "drain_ratio": round(drain_s / max(limit_s, 1e-9), 4),
         "status_right_after_last_event_s": {"p50": round(late[len(late) // 2], 3), "max": round(late[-1], 3)},
-        "drain_ended_after_flip_s": round(stamps[-1] - flipped, 2), "status_writes_per_cluster": round(cluster_writes / len(sizes), 2),
+        "drain_ended_after_flip_s": round(stamps[-1] - flipped, 2),
+        "status_writes_per_cluster": round(cluster_writes / len(sizes), 2),
         "small_clusters_done_s": round(max(v for c, v in last_call.items() if c != "big") - stamps[0], 2),
         "big_done_s": round(last_call.get("big", stamps[0]) - stamps[0], 2),
         "first_call_latest_s": round(max(first_call.values()) - stamps[0], 2),

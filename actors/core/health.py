@@ -94,9 +94,7 @@ class Roll:
     def sum(self) -> Counts:
         """The counts over all kinds."""
         counts = self.counts.values()
-        return Counts(
-            sum(c.healthy for c in counts), sum(c.unhealthy for c in counts), sum(c.unknown for c in counts)
-        )
+        return Counts(sum(c.healthy for c in counts), sum(c.unhealthy for c in counts), sum(c.unknown for c in counts))
 
     def recount(self) -> dict[str, Counts]:
         """The counts from the records alone. Differs from ``counts`` only if there is a bug."""

@@ -96,6 +96,9 @@ class Share(NamedTuple):
         return f"{self.percent:g}%" if self.percent is not None else str(self.absolute)
 
 
+HALF = Share(percent=50.0)
+
+
 @frozen(kw_only=True)
 class ParentSpec:
     """What the parent's own spec says; None where it is silent, and the operator's settings hold there.
@@ -155,7 +158,7 @@ class Policy:
     debounce_max_s: float = 2.0
     min_healthy: int = 1
     repair_enabled: bool = True
-    max_unhealthy: Share = Share(percent=50.0)
+    max_unhealthy: Share = HALF
     eligible_floor: int = 3
     cooldown_s: float = 300.0
     in_flight_max: int | None = None

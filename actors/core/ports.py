@@ -62,7 +62,7 @@ class Later(Generic[T]):
 class Facts(Protocol):
     """Where facts go: logs, metrics, views. Must be cheap and must not raise. Any thread."""
 
-    def __call__(self, fact: Fact) -> None: ...
+    def __call__(self, fact: Fact, /) -> None: ...
 
 
 class Records(Protocol):

@@ -7,7 +7,7 @@ status and nothing is written.
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
@@ -43,7 +43,7 @@ class Children:
 
 def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy: Policy, now: Now) -> Plan:
     """The Plan for ``parent``: ``policy`` is its spec over the operator's settings (``Policy.over``)."""
-    roll, repairs = children.roll, children.repairs
+    roll = children.roll
     total = roll.total
     eligible = len(roll.eligible)
     held = valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor)
@@ -120,9 +120,7 @@ def _repairs(
     return items, repairing, look_again_s
 
 
-def _ready(
-    parent: Parent, counts: Counts, policy: Policy, available: bool, skipped: int
-) -> tuple[str, bool, str, str]:
+def _ready(parent: Parent, counts: Counts, policy: Policy, available: bool, skipped: int) -> tuple[str, bool, str, str]:
     if parent.spec.problems:
         return "Ready", False, "InvalidSpec", "; ".join(parent.spec.problems)
     if parent.spec.paused:
@@ -143,9 +141,14 @@ def _allowed(parent: Parent, policy: Policy, held: bool, eligible: int, total: i
     if parent.deleting:
         return name, False, "Deleting", "the object is being deleted"
     if held:
-        return name, False, "TooManyUnhealthy", (
-            f"{eligible} of {total} need repair, the limit is {policy.max_unhealthy}; "
-            "raise spec.repair.maxUnhealthy if this is meant"
+        return (
+            name,
+            False,
+            "TooManyUnhealthy",
+            (
+                f"{eligible} of {total} need repair, the limit is {policy.max_unhealthy}; "
+                "raise spec.repair.maxUnhealthy if this is meant"
+            ),
         )
     return name, True, "WithinLimit", ""
 
@@ -202,10 +205,12 @@ class _Conditions:
 
 def rfc3339(wall_s: float) -> str:
     """Unix seconds as Kubernetes writes instants: UTC, whole seconds."""
-    return datetime.fromtimestamp(int(wall_s), tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(int(wall_s), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def replaced_condition(parent: Parent, now: Now, name: str, value: bool | None, reason: str, message: str) -> dict[str, Any]:
+def replaced_condition(
+    parent: Parent, now: Now, name: str, value: bool | None, reason: str, message: str
+) -> dict[str, Any]:
     """The parent's status as it stands, with that one condition put anew (for a parent that cannot be reconciled)."""
     conditions = _Conditions(parent, now)
     conditions.put(name, value, reason, message)

@@ -28,7 +28,8 @@ from ..mailbox import Future, Lock, Mailbox, using
 
 LEAKED_MAX = 3  # threads that never came back, before the process is better started anew (RELIABILITY S10)
 WATCHDOG_PERIOD_S = 1.0
-POOLS = {"backend": 10, "status": 8, "events": 1}  # threads: as many calls as the gateway may have in flight; a PATCH mostly waits
+# Threads: the gateway's calls in flight (its default bound); a PATCH mostly waits; an Event is best effort.
+POOLS = {"backend": 16, "status": 8, "events": 1}
 
 
 class WedgedError(RuntimeError):
@@ -95,7 +96,11 @@ class ThreadDispatcher:
         for _ in workers:
             self._ready.put(None)
         deadline_s = time.monotonic() + timeout_s
-        threads: list[threading.Thread] = [*workers, self._timers, *(t for p in self._pools.values() for t in p.threads)]
+        threads: list[threading.Thread] = [
+            *workers,
+            self._timers,
+            *(t for p in self._pools.values() for t in p.threads),
+        ]
         for thread in threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline_s - time.monotonic()))
@@ -284,7 +289,9 @@ class _Pool:
     def __init__(self, name: str, size: int) -> None:
         self._name = name
         self._size = size
-        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Outcome[Any]], None]] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Outcome[Any]], None]] | None] = (
+            queue.SimpleQueue()
+        )
         self._lock = threading.Lock()
         self._idle_count = 0
         self._stopping = False
@@ -294,7 +301,9 @@ class _Pool:
         self._calls.put((call, done))
         with self._lock:
             if self._idle_count < self._calls.qsize() and len(self.threads) < self._size and not self._stopping:
-                thread = threading.Thread(target=self._work, name=f"muster-{self._name}-{len(self.threads)}", daemon=True)
+                thread = threading.Thread(
+                    target=self._work, name=f"muster-{self._name}-{len(self.threads)}", daemon=True
+                )
                 self.threads.append(thread)
                 thread.start()
 

@@ -9,12 +9,23 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 from attrs import evolve
 
-from ..core.errors import CallTimeout, Conflict, Invalid, Malformed, NotFound, Refused, Throttled, Unavailable, Unreachable
+from ..core.errors import (
+    CallTimeout,
+    Conflict,
+    Invalid,
+    Malformed,
+    NotFound,
+    Refused,
+    Throttled,
+    Unavailable,
+    Unreachable,
+)
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
 from ..core.model import EventNote, ParentKey, Policy
 from ..core.ports import Backend, Call, ItemResult, Later, Reply, StatusWriter, Written
@@ -24,13 +35,14 @@ from ..gateway import GatewaySettings
 from ..tree import Ports, System, TreeSettings
 from .apierrors import ApiError as Refusal
 from .apiserver import ApiServerModel
-from .backend import BackendModel
+from .backend import BackendModel, Repair
 from .crds import crd_documents
 from .reader import SimReader
 from .world import World
 
 CLUSTERS, COMPUTE, STORAGE = "clusters.muster.dev", "computenodes.muster.dev", "storagenodes.muster.dev"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+TEN_A_SECOND = Quota(10, 1.0)
 _PLURALS = {"ComputeNode": COMPUTE, "StorageNode": STORAGE}
 
 
@@ -123,7 +135,7 @@ class SimulatedFleet:
         self,
         seed: int = 0,
         *,
-        quota: Quota = Quota(10, 1.0),
+        quota: Quota = TEN_A_SECOND,
         batch_max: int = 100,
         policy: Policy | None = None,
         fleet: FleetDefinition = MUSTER_FLEET,
@@ -178,12 +190,13 @@ class SimulatedFleet:
         assert self._heal_after_s is not None
         for repair in self.backend_model.repairs[self._healed :]:
             self._healed += 1
-            self.world.after(self._heal_after_s, lambda r=repair: self._cure(r.kind, r.namespace, r.name, r.uid))
+            self.world.after(self._heal_after_s, partial(self._cure, repair))
 
-    def _cure(self, kind: str, namespace: str, name: str, uid: str) -> None:
+    def _cure(self, repair: Repair) -> None:
         try:
-            if self.api.get(_PLURALS[kind], name, namespace).obj["metadata"]["uid"] == uid:
-                self.report(name, True, kind=kind, namespace=namespace)
+            node = self.api.get(_PLURALS[repair.kind], repair.name, repair.namespace).obj
+            if node["metadata"]["uid"] == repair.uid:
+                self.report(repair.name, True, kind=repair.kind, namespace=repair.namespace)
         except Refusal:
             pass  # the node is gone: nothing to heal
 
@@ -231,13 +244,13 @@ class SimulatedFleet:
     def counts(self, cluster: str, namespace: str = "default") -> tuple[int, int, int, int]:
         """(total, healthy, unhealthy, unknown) as the status has them."""
         status = self.status(cluster, namespace)
-        return tuple(status.get(name, -1) for name in ("total", "healthy", "unhealthy", "unknown"))  # type: ignore[return-value]  # four names, four numbers
+        return tuple(status.get(name, -1) for name in ("total", "healthy", "unhealthy", "unknown"))
 
     def truth(self, cluster: str, namespace: str = "default") -> tuple[int, int, int, int]:
         """The same from the nodes themselves, without silence."""
         healthy = unhealthy = unknown = 0
         for plural in _PLURALS.values():
-            for stored in self.api.list(plural, namespace).items:
+            for stored in self.api.list(plural, namespace=namespace).items:
                 if stored.obj["spec"]["clusterRef"]["name"] != cluster:
                     continue
                 said = stored.obj.get("status", {}).get("healthy")

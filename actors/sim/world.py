@@ -75,7 +75,9 @@ class FatalInSimulation(RuntimeError):
 class World:
     """A simulated dispatcher. ``run_for`` moves time; ``facts_seen`` holds every fact with its instant."""
 
-    def __init__(self, seed: int = 0, *, on_fact: Callable[[Fact], None] | None = None, turn_messages_max: int = 4) -> None:
+    def __init__(
+        self, seed: int = 0, *, on_fact: Callable[[Fact], None] | None = None, turn_messages_max: int = 4
+    ) -> None:
         self.seed = seed
         self.clock = VirtualClock()
         self.random = random.Random(seed)  # noqa: S311  the seed is the point

@@ -10,7 +10,16 @@ import pytest
 
 from actors.core.decode import BadObject, Bookmark, Decoder, Refusal, Seen, read_spec, rfc3339_s
 from actors.core.errors import Undecodable
-from actors.core.fleet import MUSTER_FLEET, ChildKind, FieldPath, FleetDefinition, Health, KindRef, Label, OwnerReference
+from actors.core.fleet import (
+    MUSTER_FLEET,
+    ChildKind,
+    FieldPath,
+    FleetDefinition,
+    Health,
+    KindRef,
+    Label,
+    OwnerReference,
+)
 from actors.core.model import Child, Parent, ParentKey, Share
 
 OWNER = {"apiVersion": "muster.dev/v1alpha1", "kind": "Cluster", "name": "by-owner", "uid": "p", "controller": True}
@@ -171,15 +180,27 @@ def test_a_bad_object_does_not_spoil_its_page(decoder: Decoder) -> None:
     assert read[2].startswith("ComputeNode (unreadable")
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"metadata":{},"items":[]}', b'{"metadata":{"resourceVersion":"x"}}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"{}", b'{"metadata":{},"items":[]}', b'{"metadata":{"resourceVersion":"x"}}']
+)
 def test_a_page_that_is_none_is_refused(decoder: Decoder, body: bytes) -> None:
     with pytest.raises(Undecodable, match="list of computenodes"):
         decoder.page(body)
 
 
 def test_bookmarks_and_refusals_are_told_from_objects(decoder: Decoder) -> None:
-    end = {"kind": "ComputeNode", "metadata": {"resourceVersion": "9", "annotations": {"k8s.io/initial-events-end": "true"}}}
-    status = {"kind": "Status", "metadata": {}, "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"}
+    end = {
+        "kind": "ComputeNode",
+        "metadata": {"resourceVersion": "9", "annotations": {"k8s.io/initial-events-end": "true"}},
+    }
+    status = {
+        "kind": "Status",
+        "metadata": {},
+        "status": "Failure",
+        "code": 410,
+        "reason": "Expired",
+        "message": "too old",
+    }
     throttled = status | {"code": 429, "reason": "TooManyRequests", "details": {"retryAfterSeconds": 3}}
 
     assert decoder.event(line("BOOKMARK", {"metadata": {"resourceVersion": "9"}})) == Bookmark(9)
@@ -208,7 +229,10 @@ def test_a_parent_is_read_and_its_bad_fields_are_named() -> None:
     assert (spec.heartbeat_timeout_s, spec.min_healthy, spec.paused, spec.debounce_max_s) == (90.0, 3, True, 2.0)
     assert (spec.repair_enabled, spec.max_unhealthy, spec.cooldown_s) == (False, Share(percent=30.0), 90.0)
     assert (spec.debounce_quiet_s, spec.in_flight_max) == (None, None)
-    assert [problem.partition(":")[0] for problem in spec.problems] == ["spec.debounce.quiet", "spec.repair.maxInFlight"]
+    assert [problem.partition(":")[0] for problem in spec.problems] == [
+        "spec.debounce.quiet",
+        "spec.repair.maxInFlight",
+    ]
     assert spec.problems[0].startswith("spec.debounce.quiet: found 'x', expected a duration such as 100ms")
 
 

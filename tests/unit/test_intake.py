@@ -41,7 +41,8 @@ def listed(*children: Seen, timeout_s: float | None = None, now: float = 0.0, be
     intake.replace(children, 100, now, refused={})
     intake.stream_up(now, first_attempt=True)
     mail = intake.take(1)
-    assert mail is not None and mail.replace
+    assert mail is not None
+    assert mail.replace
     return intake
 
 
@@ -122,7 +123,8 @@ def test_a_list_replaces_everything_and_counts_who_is_missing() -> None:
     done = intake.replace([seen("b", 2), seen("d", 150, name="n"), seen("e", 151)], 200, 5.0, refused={})
 
     mail = intake.take(1)
-    assert mail is not None and mail.replace
+    assert mail is not None
+    assert mail.replace
     assert set(mail.entries) == {"b", "d", "e"}
     assert (done.count, done.missing) == (3, 2)
 
@@ -174,7 +176,8 @@ def test_silence_is_told_once_at_its_deadline_and_ends_with_a_report() -> None:
 
     assert found == table
     assert out(intake) == {"a": seen("a", version + 3, beat="b3").record}
-    assert intake.next_s is not None and intake.next_s <= 156.0
+    assert intake.next_s is not None
+    assert intake.next_s <= 156.0
 
 
 def test_a_silent_record_tells_the_last_heartbeat() -> None:
@@ -211,7 +214,8 @@ def test_who_never_reported_is_silent_after_the_timeout_from_first_sight() -> No
 
 
 @pytest.mark.parametrize(
-    ("age_s", "expected"), [(0.0, False), (60.0, False), (119.0, False), (121.0, True), (86400.0, True), (-3600.0, False)]
+    ("age_s", "expected"),
+    [(0.0, False), (60.0, False), (119.0, False), (121.0, True), (86400.0, True), (-3600.0, False)],
 )
 @pytest.mark.parametrize("timeout_first", [True, False])
 def test_at_first_sight_a_report_older_than_timeout_and_skew_is_silent_at_once(
@@ -323,7 +327,8 @@ def test_while_the_stream_is_down_nobody_is_judged_and_afterwards_the_clocks_sta
 
 
 @pytest.mark.parametrize(
-    ("gap_s", "first_attempt", "due_s"), [(0.05, True, 60.0), (1.9, True, 60.0), (0.05, False, 50.05), (2.5, True, 52.5)]
+    ("gap_s", "first_attempt", "due_s"),
+    [(0.05, True, 60.0), (1.9, True, 60.0), (0.05, False, 50.05), (2.5, True, 52.5)],
 )
 def test_a_rotation_keeps_deadlines_and_an_outage_does_not(gap_s: float, first_attempt: bool, due_s: float) -> None:
     """Watches end every twenty seconds by agreement; were each an outage, no timeout beyond that would ever pass."""
@@ -352,7 +357,8 @@ def test_an_outage_does_not_acquit_who_was_silent_before() -> None:
     mail = intake.take(1)
     assert mail is not None
     record = mail.entries["a"]
-    assert isinstance(record, Child) and record.silent
+    assert isinstance(record, Child)
+    assert record.silent
 
 
 def test_many_deadlines_need_few_scans() -> None:

@@ -376,7 +376,9 @@ def test_events_of_ever_new_words_are_thinned(server: Server, client: KubeClient
 
 
 def test_an_event_that_has_expired_is_made_again(server: Server, client: KubeClient) -> None:
-    answers = iter([(201, {"metadata": {"name": "a"}}, {}), (404, failure(404), {}), (201, {"metadata": {"name": "b"}}, {})])
+    answers = iter(
+        [(201, {"metadata": {"name": "a"}}, {}), (404, failure(404), {}), (201, {"metadata": {"name": "b"}}, {})]
+    )
     server.answer = lambda asked: next(answers)
     writer = KubeStatusWriter(client, MUSTER_FLEET, HandClock())
 

@@ -18,7 +18,9 @@ from actors.core.ports import Objects, StreamChanged
 from actors.core.stream import Action, Lines, ListPage, Pause, Stream, Watch, api_error, differences
 
 
-def node(name: str, version: int, *, healthy: Any = True, beat: str = "b", uid: str = "", **metadata: Any) -> dict[str, Any]:
+def node(
+    name: str, version: int, *, healthy: Any = True, beat: str = "b", uid: str = "", **metadata: Any
+) -> dict[str, Any]:
     return {
         "metadata": {"name": name, "namespace": "ns", "uid": uid or name, "resourceVersion": str(version), **metadata},
         "spec": {"clusterRef": {"name": "c"}},
@@ -109,7 +111,10 @@ def test_a_streamed_list_becomes_one_replacement_and_goes_on_as_a_watch() -> Non
     first, up, more = (each for each in bench.mail)
     assert isinstance(up, Objects) or isinstance(first, StreamChanged)
     objects = bench.of(Objects)
-    assert [(mail.replace, sorted(mail.entries), mail.epoch) for mail in objects] == [(True, ["a", "b"], 1), (False, ["a"], 1)]
+    assert [(mail.replace, sorted(mail.entries), mail.epoch) for mail in objects] == [
+        (True, ["a", "b"], 1),
+        (False, ["a"], 1),
+    ]
     assert bench.of(StreamChanged) == [StreamChanged(kind="ComputeNode", epoch=1, up=True)]
     assert bench.of(Listed) == [Listed(kind="ComputeNode", count=2, missing=0, reason="start")]
     assert bench.of(StreamUp) == [StreamUp(kind="ComputeNode", gap_s=0.0)]
@@ -403,7 +408,8 @@ def test_a_dead_stream_is_found_within_thirty_seconds(opened: bool) -> None:
 
     assert bench.now == (25.0 if opened else 15.0)
     wake_s = bench.stream.wake_s()
-    assert wake_s is not None and wake_s <= bench.now
+    assert wake_s is not None
+    assert wake_s <= bench.now
     bench.stream.ended(bench.now)
     assert bench.of(StreamDown)[0].reason == "Unreachable"
 
@@ -501,7 +507,9 @@ def test_lines_are_the_same_however_they_are_cut(size: int) -> None:
 def test_a_child_of_two_parents_is_told_when_it_matters() -> None:
     bench = Bench().synced(node("a", 1, labels={"muster.dev/cluster": "other"}))
     for version in (101, 102):
-        bench.stream.lines([line("MODIFIED", node("a", version, beat=str(version), labels={"muster.dev/cluster": "x"}))], 0.0)
+        bench.stream.lines(
+            [line("MODIFIED", node("a", version, beat=str(version), labels={"muster.dev/cluster": "x"}))], 0.0
+        )
 
     assert [(fact.chosen, fact.others) for fact in bench.of(ParentDisputed)] == [("x", ("c",))]
 
@@ -541,6 +549,12 @@ def test_what_changed_after_the_audits_list_is_no_difference() -> None:
 
 
 def test_codes_have_their_classes() -> None:
-    expected: dict[int, Callable[..., ApiError]] = {400: Invalid, 410: Expired, 418: Invalid, 500: Unreachable, 302: Unreachable}
+    expected: dict[int, Callable[..., ApiError]] = {
+        400: Invalid,
+        410: Expired,
+        418: Invalid,
+        500: Unreachable,
+        302: Unreachable,
+    }
 
     assert {code: type(api_error(code, "")) for code in expected} == expected

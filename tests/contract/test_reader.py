@@ -1,0 +1,630 @@
+"""The reader over real HTTP: the same cases on the model API server and on a real kube-apiserver, and on servers that lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.core.errors import ApiError, Conflict, Forbidden, NotFound
+from actors.core.events import Fact, Listed, ObjectRefused, StreamDown
+from actors.core.fleet import MUSTER_FLEET, ChildKind, FieldPath, FleetDefinition, Health, KindRef
+from actors.core.model import Child, EventNote, Parent, ParentKey, Record
+from actors.core.ports import Objects, StreamChanged
+from actors.edge.kube import KubeClient
+from actors.edge.reader import KubeReader
+from actors.edge.writer import KubeStatusWriter
+from actors.sim.apiserver import ApiServerModel
+from actors.sim.crds import crd_documents
+from actors.sim.envtest import RealApiServer
+from actors.sim.serve import HttpServer
+from actors.sim.serve_api import ApiServerFace
+
+API = "muster.dev/v1alpha1"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+KIND = "ComputeNode"
+NODES = next(ref for ref in MUSTER_FLEET.kinds if ref.kind == KIND)
+
+
+def until(condition: Callable[[], Any], within_s: float = 10.0) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + within_s, "it did not happen"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+class Listener:
+    """A watcher that believes what it is told: ``held`` is its records by name; ``mail`` everything."""
+
+    def __init__(self) -> None:
+        self.by_uid: dict[str, Record] = {}
+        self.mail: list[Objects | StreamChanged] = []
+        self.facts: list[Fact] = []
+        self.up: bool | None = None
+        self.synced = False
+        self.reason = ""
+
+    def __call__(self, mail: Objects | StreamChanged) -> None:
+        self.mail.append(mail)
+        if isinstance(mail, StreamChanged):
+            self.up, self.reason = mail.up, mail.reason
+            return
+        if mail.replace:
+            self.by_uid, self.synced = {}, True
+        for uid, record in mail.entries.items():
+            if record is None:
+                self.by_uid.pop(uid, None)
+            else:
+                self.by_uid[uid] = record
+
+    @property
+    def held(self) -> dict[str, bool | None]:
+        return {record.name: record.healthy for record in list(self.by_uid.values()) if isinstance(record, Child)}
+
+    def child(self, name: str) -> Child:
+        return next(each for each in self.by_uid.values() if isinstance(each, Child) and each.name == name)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [each for each in [*self.facts, *self.mail] if isinstance(each, kind)]
+
+
+class Api:
+    """A namespace of an API server, as its users see it."""
+
+    def __init__(self, client: KubeClient, namespace: str) -> None:
+        self.client, self.namespace = client, namespace
+        client.request("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace}})
+
+    def path(self, name: str = "") -> str:
+        return NODES.path(self.namespace, name)
+
+    def create(self, name: str, cluster: str = "c1", **status: Any) -> None:
+        body = {"apiVersion": API, "kind": KIND, "metadata": {"name": name}, "spec": {"clusterRef": {"name": cluster}}}
+        self.client.request("POST", self.path(), body=body)
+        if status:
+            self.report(name, **status)
+
+    def patch(self, name: str, body: dict[str, Any], sub: str = "") -> None:
+        self.client.request("PATCH", self.path(name) + sub, body=body, content_type="application/merge-patch+json")
+
+    def report(self, name: str, **status: Any) -> None:
+        self.patch(name, {"status": status | {"lastHeartbeatTime": datetime.now(UTC).isoformat()}}, "/status")
+
+    def delete(self, name: str) -> None:
+        self.client.request("DELETE", self.path(name))
+
+
+@pytest.fixture(scope="module")
+def real_server() -> Iterator[RealApiServer]:
+    with RealApiServer(Path(os.environ["KUBEBUILDER_ASSETS"])) as server:
+        client = KubeClient(server.kubeconfig)
+        for document in crd_documents():
+            client.request("POST", CRDS, body=document)
+        time.sleep(2.5)  # creates are held until a definition is two seconds old
+        client.close()
+        yield server
+
+
+def write_config(path: Path, url: str) -> Path:
+    path.write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{"name": "c", "cluster": {"server": url}}], "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+    }))  # fmt: skip
+    return path
+
+
+@pytest.fixture(params=["model", pytest.param("real", marks=[pytest.mark.cluster, pytest.mark.timeout(240)])])
+def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
+    namespace = f"t-{uuid.uuid4().hex[:8]}"
+    if request.param == "real":
+        client = KubeClient(request.getfixturevalue("real_server").kubeconfig)
+        yield Api(client, namespace)
+        client.close()
+        return
+    model = ApiServerModel(clock=time.time)
+    for document in crd_documents():
+        model.create("customresourcedefinitions.apiextensions.k8s.io", document)
+    with HttpServer(ApiServerFace(model, bookmark_s=0.2).handle) as server:
+        client = KubeClient(write_config(tmp_path / "config", f"http://127.0.0.1:{server.port}"))
+        yield Api(client, namespace)
+        client.close()
+
+
+Start = Callable[..., tuple[KubeReader, Listener]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a reader on a client; it is stopped at the end, and stopping is quick."""
+    readers: list[KubeReader] = []
+
+    def starting(
+        client: KubeClient,
+        namespace: str = "",
+        *,
+        kind: str = KIND,
+        fleet: FleetDefinition = MUSTER_FLEET,
+        **options: Any,
+    ) -> tuple[KubeReader, Listener]:
+        listener = Listener()
+        reader = KubeReader(client, fleet, facts=listener.facts.append, namespace=namespace, audit_s=None, **options)
+        readers.append(reader)
+        reader.start(kind, 1, listener)
+        return reader, listener
+
+    yield starting
+    for reader in readers:
+        began = time.monotonic()
+        reader.stop(5.0)
+        assert time.monotonic() - began < 3.0
+
+
+# --- the same on both -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streamed_list", [True, False])
+def test_what_is_there_and_what_changes(api: Api, start: Start, streamed_list: bool) -> None:
+    api.create("a", healthy=True)
+    api.create("b")
+    _, listener = start(api.client, api.namespace, streamed_list=streamed_list)
+    until(lambda: listener.synced and listener.up)
+    assert listener.held == {"a": True, "b": None}
+    assert listener.child("a").parent == ParentKey(api.namespace, "c1")
+
+    api.report("b", healthy=False)
+    api.create("c", healthy=True)
+    api.delete("a")
+    until(lambda: listener.held == {"b": False, "c": True})
+    api.patch("c", {"spec": {"clusterRef": {"name": "c2"}}})
+    until(lambda: listener.child("c").parent == ParentKey(api.namespace, "c2"))
+
+    assert listener.of(StreamDown) == listener.of(ObjectRefused) == []
+
+
+def test_a_heartbeat_goes_nowhere(api: Api, start: Start) -> None:
+    api.create("a", healthy=True)
+    reader, listener = start(api.client, api.namespace)
+    until(lambda: listener.synced and listener.up)
+    count, version = len(listener.mail), reader.statistics()[KIND]["version"]
+    for _ in range(20):
+        api.report("a", healthy=True)
+    until(lambda: reader.statistics()[KIND]["version"] >= version + 20)
+
+    assert len(listener.mail) == count
+
+
+def test_rotations_are_told_to_nobody_and_lose_nothing(api: Api, start: Start) -> None:
+    api.create("a", healthy=True)
+    _, listener = start(api.client, api.namespace, watch_s=1)
+    until(lambda: listener.synced and listener.up)
+    for number in range(35):
+        api.report("a", healthy=number % 2 == 0)
+        time.sleep(0.1)
+    until(lambda: listener.held == {"a": True})
+
+    assert len(listener.of(StreamChanged)) == 1
+    assert listener.of(StreamDown) == []
+    assert len(listener.of(Listed)) == 1
+
+
+def test_the_same_name_created_again_is_another_node(api: Api, start: Start) -> None:
+    api.create("a", healthy=False)
+    _, listener = start(api.client, api.namespace)
+    until(lambda: listener.synced)
+    first = listener.child("a").uid
+    api.delete("a")
+    api.create("a", healthy=True)
+    until(lambda: listener.held == {"a": True})
+
+    assert list(listener.by_uid) != [first]
+    assert len(listener.by_uid) == 1
+
+
+def test_a_silent_node_is_reported_at_its_deadline_and_again_when_it_speaks(api: Api, start: Start) -> None:
+    """On a stream that carries nothing else: the watch is resumed for proof first."""
+    api.create("a", healthy=True)
+    reader, listener = start(api.client, api.namespace)
+    until(lambda: listener.synced and listener.up)
+    reader.set_timeout(KIND, ParentKey(api.namespace, "c1"), 3.0)
+    time.sleep(1.0)
+    api.report("a", healthy=True)
+    spoke = time.monotonic()
+    until(lambda: listener.child("a").silent)
+    assert 3.0 <= time.monotonic() - spoke <= 4.0
+
+    api.report("a", healthy=True)
+    until(lambda: not listener.child("a").silent)
+
+    assert listener.of(StreamDown) == []
+
+
+def test_a_broken_connection_is_resumed_and_nothing_is_missed(api: Api, start: Start) -> None:
+    api.create("a", healthy=True)
+    api.create("ghost", healthy=True)
+    reader, listener = start(api.client, api.namespace)
+    until(lambda: listener.synced and listener.up)
+    run = reader._kinds[KIND].run
+    assert run is not None
+    assert run.thread is not None
+    assert run.thread.ident is not None
+    api.client.sever(run.thread.ident)
+    api.delete("ghost")
+    api.report("a", healthy=False)
+
+    assert until(lambda: listener.held == {"a": False}) < 3.0
+    assert len(listener.of(Listed)) == 1
+
+
+def test_a_relist_replaces_and_a_new_epoch_lists_anew(api: Api, start: Start) -> None:
+    api.create("a", healthy=True)
+    reader, listener = start(api.client, api.namespace)
+    until(lambda: listener.synced and listener.up)
+    reader.relist(KIND)
+    until(lambda: len(listener.of(Listed)) == 2)
+    second = Listener()
+    reader.start(KIND, 2, second)
+    until(lambda: second.synced and second.up)
+
+    assert [mail.epoch for mail in second.of(Objects)] == [2]
+    assert second.held == {"a": True}
+    count = len(listener.mail)
+    api.report("a", healthy=False)
+    until(lambda: second.held == {"a": False})
+    assert len(listener.mail) == count
+
+
+def test_parents_come_with_every_version_and_take_a_status(api: Api, start: Start) -> None:
+    path = MUSTER_FLEET.parent.path(api.namespace)
+    spec = {"heartbeatTimeout": "90s", "minHealthy": 2}
+    api.client.request(
+        "POST", path, body={"apiVersion": API, "kind": "Cluster", "metadata": {"name": "c1"}, "spec": spec}
+    )
+    _, listener = start(api.client, api.namespace, kind="Cluster")
+    until(lambda: listener.synced)
+    (parent,) = listener.by_uid.values()
+    assert isinstance(parent, Parent)
+    assert (parent.spec.heartbeat_timeout_s, parent.spec.min_healthy, parent.spec.problems) == (90.0, 2, ())
+
+    writer = KubeStatusWriter(api.client, MUSTER_FLEET)
+    written = writer.patch_status(parent.key, parent.uid, parent.version, {"total": 3, "healthy": 3})
+    until(lambda: [each.version for each in listener.by_uid.values()] == [written.version])
+    assert written.status["total"] == 3
+    with pytest.raises(Conflict):
+        writer.patch_status(parent.key, parent.uid, parent.version, {"total": 4})
+    with pytest.raises(NotFound):
+        writer.patch_status(ParentKey(api.namespace, "other"), "x", 1, {"total": 4})
+    writer.record_event(parent.key, parent.uid, EventNote(type="Warning", reason="RepairsHeld", note="x" * 3000))
+    writer.record_event(parent.key, parent.uid, EventNote(type="Warning", reason="RepairsHeld", note="x" * 3000))
+    events = api.client.request("GET", f"/apis/events.k8s.io/v1/namespaces/{api.namespace}/events").json()["items"]
+    assert [(each["reason"], each["series"]["count"]) for each in events] == [("RepairsHeld", 2)]
+
+
+def test_an_audit_finds_and_repairs_what_was_lost(api: Api, start: Start) -> None:
+    for name in "abc":
+        api.create(name, healthy=True)
+    reader, listener = start(api.client, api.namespace, watch_s=2)
+    until(lambda: listener.synced and listener.up)
+    assert reader.audit(KIND) == []
+
+    each = reader._kinds[KIND]
+    with each.lock:
+        uid = listener.child("b").uid
+        each.intake._forget(uid, each.intake._slots[uid])
+    found = reader.audit(KIND)
+    until(lambda: len(listener.of(Listed)) == 2)
+
+    assert len(found) == 1
+    assert "/b: " in found[0]
+    assert set(listener.held) == {"a", "b", "c"}
+
+
+def test_a_kind_that_is_missing_is_told_and_found_when_it_comes(api: Api, start: Start) -> None:
+    kind = f"Gadget{uuid.uuid4().hex[:6]}"
+    plural, group = kind.lower() + "s", "test.muster.dev"
+    child = ChildKind(
+        ref=KindRef(group=group, version="v1", kind=kind, plural=plural),
+        mapping=(FieldPath(path="spec.of"),), health=Health(healthy="status.ok"),
+    )  # fmt: skip
+    fleet = FleetDefinition(name="gadgets", parent=MUSTER_FLEET.parent, children=(child,))
+    _, listener = start(api.client, api.namespace, kind=kind, fleet=fleet)
+    until(lambda: listener.reason == "KindMissing")
+    assert "kubectl apply -k manifests/crd" in listener.of(StreamChanged)[0].message
+
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    names = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names,
+                 "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}]},
+    }  # fmt: skip
+    api.client.request("POST", CRDS, body=definition)
+    until(lambda: listener.synced and listener.up, 20.0)
+
+
+# --- the real server only ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(240)
+def test_without_permission_it_says_which(real_server: RealApiServer, start: Start, tmp_path: Path) -> None:
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    real_server.kubectl("create", "namespace", name)
+    real_server.kubectl("create", "serviceaccount", "nobody", "--namespace", name)
+    token = real_server.kubectl("create", "token", "nobody", "--namespace", name).strip()
+    client = KubeClient(real_server.kubeconfig_for(token, tmp_path / "config"))
+    _, listener = start(client)
+    until(lambda: listener.reason == "Forbidden")
+
+    message = listener.of(StreamChanged)[0].message
+    assert f"system:serviceaccount:{name}:nobody" in message
+    assert "computenodes.muster.dev" in message
+    assert client.allowed("list", "muster.dev", "computenodes") is False
+    with pytest.raises(Forbidden):
+        client.request("GET", NODES.path())
+    real_server.kubectl("create", "clusterrole", name, "--verb=list,watch", "--resource=computenodes.muster.dev")
+    real_server.kubectl(
+        "create", "clusterrolebinding", name, f"--clusterrole={name}", f"--serviceaccount={name}:nobody"
+    )
+    assert until(lambda: listener.synced and listener.up, 15.0) < 10.0
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_after_a_real_outage_the_truth_returns_within_ten_seconds(
+    real_server: RealApiServer, start: Start, tmp_path: Path
+) -> None:
+    api = Api(KubeClient(real_server.kubeconfig), f"t-{uuid.uuid4().hex[:8]}")
+    api.create("a", healthy=True)
+    api.create("ghost", healthy=True)
+    reader, listener = start(api.client, api.namespace)
+    reader.set_timeout(KIND, ParentKey(api.namespace, "c1"), 8.0)
+    until(lambda: listener.synced and listener.up)
+    real_server.kill()
+    until(lambda: listener.up is False, 5.0)
+    time.sleep(10.0)
+    assert not any(isinstance(each, Child) and each.silent for each in listener.by_uid.values())
+    real_server.start()
+    api.delete("ghost")
+    api.report("a", healthy=False)
+
+    assert until(lambda: listener.held == {"a": False}) < 10.0
+    assert not listener.child("a").silent
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_server_that_hangs_turns_nobody_silent(real_server: RealApiServer, start: Start) -> None:
+    api = Api(KubeClient(real_server.kubeconfig), f"t-{uuid.uuid4().hex[:8]}")
+    api.create("a", healthy=True)
+    reader, listener = start(api.client, api.namespace)
+    reader.set_timeout(KIND, ParentKey(api.namespace, "c1"), 4.0)
+    until(lambda: listener.synced and listener.up)
+    api.report("a", healthy=True)
+    process = real_server.process()
+    process.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(9.0)
+        assert not listener.child("a").silent
+    finally:
+        process.send_signal(signal.SIGCONT)
+    until(lambda: listener.up, 15.0)
+    time.sleep(2.0)
+    assert not listener.child("a").silent  # nobody could report: the clocks have started again
+    until(lambda: listener.child("a").silent, 6.0)
+
+
+# --- servers that lie -------------------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+Script = Callable[[socket.socket, str, int], None]
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def event(type_: str, name: str = "", version: int = 0, **more: Any) -> bytes:
+    metadata: dict[str, Any] = {"resourceVersion": str(version)}
+    if type_ == "BOOKMARK":
+        obj: dict[str, Any] = {"metadata": metadata | {"annotations": more}}
+    else:
+        metadata |= {"name": name, "namespace": "ns", "uid": name}
+        obj = {"metadata": metadata, "spec": {"clusterRef": {"name": "c"}}, "status": more}
+    return json.dumps({"type": type_, "object": obj}).encode() + b"\n"
+
+
+END = {"k8s.io/initial-events-end": "true"}
+
+
+class Liar:
+    """Hands each connection's first request to ``script`` with its number, and closes the connection after it."""
+
+    def __init__(self, script: Script) -> None:
+        self.requests: list[tuple[float, str]] = []
+        self._script = script
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.over = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                more = sock.recv(65536)
+                if not more:
+                    return
+                data += more
+            target = data.split(b" ")[1].decode()
+            self.requests.append((time.monotonic(), target))
+            try:
+                self._script(sock, target, len(self.requests))
+            except OSError:
+                pass
+
+    def close(self) -> None:
+        self.over.set()
+        self._listening.close()
+
+
+@pytest.fixture
+def lie(start: Start, tmp_path: Path) -> Iterator[Callable[..., tuple[Liar, KubeReader, Listener]]]:
+    liars: list[Liar] = []
+
+    def begin(script: Script, **options: Any) -> tuple[Liar, KubeReader, Listener]:
+        liar = Liar(script)
+        liars.append(liar)
+        client = KubeClient(write_config(tmp_path / "config", liar.url))
+        return liar, *start(client, **options)
+
+    yield begin
+    for liar in liars:
+        liar.close()
+
+
+Lie = Callable[..., tuple[Liar, KubeReader, Listener]]
+
+
+def send_list(sock: socket.socket, *names: str, version: int = 100) -> None:
+    """A streamed list, which the server then closes in good order."""
+    sock.sendall(HEAD + b"".join(chunk(event("ADDED", name, 1, healthy=True)) for name in names))
+    sock.sendall(chunk(event("BOOKMARK", version=version, **END)))
+
+
+def test_a_line_that_is_cut_is_resumed_before_it(lie: Lie) -> None:
+    def script(sock: socket.socket, target: str, number: int) -> None:
+        if number == 1:
+            send_list(sock, "a")
+            whole = event("MODIFIED", "a", 101, healthy=False) + event("MODIFIED", "a", 102, healthy=True)
+            sock.sendall(chunk(whole[:-30]))
+        elif number == 2:
+            sock.sendall(HEAD + b"40\r\n" + event("MODIFIED", "a", 103, healthy=True)[:10])  # within a chunk
+        else:
+            sock.sendall(HEAD + chunk(event("MODIFIED", "a", 104, healthy=True)))
+            liar.over.wait(5.0)
+
+    liar, _, listener = lie(script)
+    until(lambda: len(liar.requests) >= 3 and listener.held == {"a": True})
+
+    assert ["resourceVersion=101" in target for _, target in liar.requests[1:3]] == [True, True]
+    assert listener.of(ObjectRefused) == []
+
+
+def test_bad_objects_are_left_out_and_named_while_the_stream_lives(lie: Lie) -> None:
+    bad = event("MODIFIED", "a", 101, healthy="yes") + b"nonsense\n" + event("ADDED", "b", 102).replace(b"ns", b"\xff")
+
+    def script(sock: socket.socket, target: str, number: int) -> None:
+        send_list(sock, "a")
+        sock.sendall(chunk(bad) + chunk(event("MODIFIED", "a", 110, healthy=False)))
+        liar.over.wait(5.0)
+
+    liar, _, listener = lie(script)
+    until(lambda: listener.held == {"a": False})
+
+    assert len(listener.of(ObjectRefused)) == 3
+    assert len(liar.requests) == 1
+
+
+def test_a_half_open_stream_is_found_and_turns_nobody_silent(lie: Lie) -> None:
+    """The connection takes and keeps everything; only our own clock can tell."""
+
+    def script(sock: socket.socket, target: str, number: int) -> None:
+        if number == 1:
+            send_list(sock, "a")
+            liar.over.wait(20.0)
+        else:
+            sock.sendall(HEAD + chunk(event("MODIFIED", "a", 100 + number, healthy=True, lastHeartbeatTime="x")))
+            liar.over.wait(20.0)
+
+    liar, reader, listener = lie(script, watch_s=1)
+    reader.set_timeout(KIND, ParentKey("ns", "c"), 60.0)
+    took_s = until(lambda: len(liar.requests) >= 2, 9.0)
+
+    assert took_s < 7.5  # the watch's second and the margin
+    assert "resourceVersion=100" in liar.requests[1][1]
+    until(lambda: reader.statistics()[KIND]["version"] == 102)
+    assert not listener.child("a").silent
+
+
+def test_a_server_without_streamed_lists_is_read_by_pages(lie: Lie) -> None:
+    def script(sock: socket.socket, target: str, number: int) -> None:
+        if "sendInitialEvents" in target:
+            body = b'{"kind":"Status","code":422,"message":"sendInitialEvents is forbidden"}'
+            sock.sendall(b"HTTP/1.1 422 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        elif "watch=1" in target:
+            sock.sendall(HEAD)
+            liar.over.wait(5.0)
+        else:
+            token = "" if "continue=" in target else "more"
+            names = ["b"] if "continue=" in target else ["a"]
+            items = [json.loads(event("ADDED", name, 1, healthy=True))["object"] for name in names]
+            body = json.dumps({"metadata": {"resourceVersion": "100", "continue": token}, "items": items}).encode()
+            sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    liar, _, listener = lie(script)
+    until(lambda: listener.synced and listener.up)
+
+    assert listener.held == {"a": True, "b": True}
+    assert ["limit=500" in target for _, target in liar.requests] == [False, True, True, False]
+
+
+def test_the_server_is_not_flooded_when_it_refuses(lie: Lie) -> None:
+    answers = [
+        b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n",
+        b"",
+        HEAD + b"0\r\n\r\n",
+    ]
+
+    def script(sock: socket.socket, target: str, number: int) -> None:
+        sock.sendall(answers[number % 4])
+
+    liar, _, listener = lie(script)
+    time.sleep(4.0)
+
+    assert 3 <= len(liar.requests) <= 30
+    assert not listener.synced
+
+
+def test_stopping_does_not_wait_for_a_server_that_says_nothing(lie: Lie) -> None:
+    liar, reader, _ = lie(lambda sock, target, number: (liar.over.wait(20.0), None)[1])
+    until(lambda: len(liar.requests) == 1)
+    began = time.monotonic()
+    reader.stop(5.0)
+
+    assert time.monotonic() - began < 1.0
+
+
+def test_nobody_listens(start: Start, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        client = KubeClient(write_config(tmp_path / "config", f"http://127.0.0.1:{taken.getsockname()[1]}"))
+        _, listener = start(client)
+        until(lambda: listener.up is False)
+
+    assert listener.reason == "Unreachable"
+    with pytest.raises(ApiError):
+        client.server_version()
