@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Hashable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import pykka
 from attrs import frozen
@@ -287,6 +287,17 @@ class Cell(Actor):
         self._deaths_by: dict[str, int] = {}
         self._monitors: list[Ref] = []
         self._stash: list[Any] = []
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
+        """Start a cell. Unlike pykka's, it is not entered in the global registry.
+
+        Its supervisor knows it; the registry is a list that is searched from its beginning at each stop, and would keep
+        the cells of simulated worlds alive after their end.
+        """
+        cell = cls(*args, **kwargs)
+        cell._start_actor_loop()
+        return cell.actor_ref
 
     def __str__(self) -> str:
         return f"{self.name} ({self.actor_urn})"

@@ -109,7 +109,7 @@ class KubeStatusWriter:
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": parent.name[:57].rstrip("-.") + ".", "namespace": namespace},
+            "metadata": {"generateName": parent.name[:57].rstrip("-.") + "-", "namespace": namespace},
             "eventTime": _micro_time(self._clock.wall()),
             "reportingController": "muster.dev/muster",
             "reportingInstance": socket.gethostname()[:128] or "muster",

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["RealApiServer"]
+__all__ = ["RealApiServer", "free_ports", "until_we_end"]
 
 READY_S = 120.0
 """How long each server may take to be ready; a loaded machine takes half a minute."""
@@ -53,7 +53,7 @@ class RealApiServer:
         self._flags = flags
         self._folder = Path(tempfile.mkdtemp(prefix="muster-envtest-"))
         self._token = secrets.token_hex(16)
-        self._etcd_port, self._port = _free_ports(2)
+        self._etcd_port, self._port = free_ports(2)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.url = f"https://127.0.0.1:{self._port}"
         self.kubeconfig = self._folder / "kubeconfig"
@@ -153,8 +153,7 @@ class RealApiServer:
             return
         with (self._folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(  # noqa: S603 - the binaries of the test kit
-                [sys.executable, "-c", _WITH_US, str(os.getpid()), str(self._assets / name), *arguments],
-                cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                until_we_end([str(self._assets / name), *arguments]), cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def _await(self, name: str, ready: object) -> None:
@@ -192,7 +191,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def until_we_end(command: list[str]) -> list[str]:
+    """A command line that runs ``command`` (an absolute path first) and has the kernel kill it with the thread that starts it."""
+    return [sys.executable, "-c", _WITH_US, str(os.getpid()), *command]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports of 127.0.0.1 that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

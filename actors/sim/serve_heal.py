@@ -26,7 +26,7 @@ import yaml
 
 from .backend import Repair
 
-__all__ = ["Healer"]
+__all__ = ["Healer", "connection_to"]
 
 Obj = dict[str, Any]
 _AGENT = "muster-sim-backend"
@@ -38,7 +38,7 @@ class Healer:
     def __init__(self, api: str, *, after_s: float, group_version: str = "muster.dev/v1alpha1") -> None:
         self._after_s = after_s
         self._group_version = group_version
-        self._url, self._headers, self._tls = _configuration(api)
+        self._url, self._headers, self._tls = connection_to(api)
         self._due: list[tuple[float, int, Repair]] = []
         self._count = 0
         self._changed = threading.Condition()
@@ -119,7 +119,7 @@ class Healer:
         return answer.status, json.loads(answer.read())
 
 
-def _configuration(api: str) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
+def connection_to(api: str) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
     """URL, headers and TLS of an `http://` URL or of a kubeconfig's current context."""
     if api.startswith(("http://", "https://")):
         return api, {}, None

@@ -35,6 +35,9 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 KIND = "ComputeNode"
 NODES = next(ref for ref in MUSTER_FLEET.kinds if ref.kind == KIND)
 
+Start = Callable[..., tuple[KubeReader, Any]]
+WriteConfig = Callable[[Path, str], Path]
+
 
 def until(condition: Callable[[], Any], within_s: float = 10.0) -> float:
     began = time.monotonic()
@@ -42,41 +45,6 @@ def until(condition: Callable[[], Any], within_s: float = 10.0) -> float:
         assert time.monotonic() < began + within_s, "it did not happen"
         time.sleep(0.01)
     return time.monotonic() - began
-
-
-class Listener:
-    """A watcher that believes what it is told: ``held`` is its records by name; ``mail`` everything."""
-
-    def __init__(self) -> None:
-        self.by_uid: dict[str, Record] = {}
-        self.mail: list[Objects | StreamChanged] = []
-        self.facts: list[Fact] = []
-        self.up: bool | None = None
-        self.synced = False
-        self.reason = ""
-
-    def __call__(self, mail: Objects | StreamChanged) -> None:
-        self.mail.append(mail)
-        if isinstance(mail, StreamChanged):
-            self.up, self.reason = mail.up, mail.reason
-            return
-        if mail.replace:
-            self.by_uid, self.synced = {}, True
-        for uid, record in mail.entries.items():
-            if record is None:
-                self.by_uid.pop(uid, None)
-            else:
-                self.by_uid[uid] = record
-
-    @property
-    def held(self) -> dict[str, bool | None]:
-        return {record.name: record.healthy for record in list(self.by_uid.values()) if isinstance(record, Child)}
-
-    def child(self, name: str) -> Child:
-        return next(each for each in self.by_uid.values() if isinstance(each, Child) and each.name == name)
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [each for each in [*self.facts, *self.mail] if isinstance(each, kind)]
 
 
 class Api:
@@ -116,17 +84,8 @@ def real_server() -> Iterator[RealApiServer]:
         yield server
 
 
-def write_config(path: Path, url: str) -> Path:
-    path.write_text(json.dumps({
-        "apiVersion": "v1", "kind": "Config", "current-context": "here",
-        "clusters": [{"name": "c", "cluster": {"server": url}}], "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-    }))  # fmt: skip
-    return path
-
-
 @pytest.fixture(params=["model", pytest.param("real", marks=[pytest.mark.cluster, pytest.mark.timeout(240)])])
-def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
+def api(request: pytest.FixtureRequest, tmp_path: Path, write_config: WriteConfig) -> Iterator[Api]:
     namespace = f"t-{uuid.uuid4().hex[:8]}"
     if request.param == "real":
         client = KubeClient(request.getfixturevalue("real_server").kubeconfig)
@@ -140,35 +99,6 @@ def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
         client = KubeClient(write_config(tmp_path / "config", f"http://127.0.0.1:{server.port}"))
         yield Api(client, namespace)
         client.close()
-
-
-Start = Callable[..., tuple[KubeReader, Listener]]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a reader on a client; it is stopped at the end, and stopping is quick."""
-    readers: list[KubeReader] = []
-
-    def starting(
-        client: KubeClient,
-        namespace: str = "",
-        *,
-        kind: str = KIND,
-        fleet: FleetDefinition = MUSTER_FLEET,
-        **options: Any,
-    ) -> tuple[KubeReader, Listener]:
-        listener = Listener()
-        reader = KubeReader(client, fleet, facts=listener.facts.append, namespace=namespace, audit_s=None, **options)
-        readers.append(reader)
-        reader.start(kind, 1, listener)
-        return reader, listener
-
-    yield starting
-    for reader in readers:
-        began = time.monotonic()
-        reader.stop(5.0)
-        assert time.monotonic() - began < 3.0
 
 
 # --- the same on both -------------------------------------------------------------------------------------------------
@@ -426,205 +356,3 @@ def test_a_server_that_hangs_turns_nobody_silent(real_server: RealApiServer, sta
     time.sleep(2.0)
     assert not listener.child("a").silent  # nobody could report: the clocks have started again
     until(lambda: listener.child("a").silent, 6.0)
-
-
-# --- servers that lie -------------------------------------------------------------------------------------------------
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-Script = Callable[[socket.socket, str, int], None]
-
-
-def chunk(data: bytes) -> bytes:
-    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
-
-
-def event(type_: str, name: str = "", version: int = 0, **more: Any) -> bytes:
-    metadata: dict[str, Any] = {"resourceVersion": str(version)}
-    if type_ == "BOOKMARK":
-        obj: dict[str, Any] = {"metadata": metadata | {"annotations": more}}
-    else:
-        metadata |= {"name": name, "namespace": "ns", "uid": name}
-        obj = {"metadata": metadata, "spec": {"clusterRef": {"name": "c"}}, "status": more}
-    return json.dumps({"type": type_, "object": obj}).encode() + b"\n"
-
-
-END = {"k8s.io/initial-events-end": "true"}
-
-
-class Liar:
-    """Hands each connection's first request to ``script`` with its number, and closes the connection after it."""
-
-    def __init__(self, script: Script) -> None:
-        self.requests: list[tuple[float, str]] = []
-        self._script = script
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self.over = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, sock: socket.socket) -> None:
-        with sock:
-            data = b""
-            while b"\r\n\r\n" not in data:
-                more = sock.recv(65536)
-                if not more:
-                    return
-                data += more
-            target = data.split(b" ")[1].decode()
-            self.requests.append((time.monotonic(), target))
-            try:
-                self._script(sock, target, len(self.requests))
-            except OSError:
-                pass
-
-    def close(self) -> None:
-        self.over.set()
-        self._listening.close()
-
-
-@pytest.fixture
-def lie(start: Start, tmp_path: Path) -> Iterator[Callable[..., tuple[Liar, KubeReader, Listener]]]:
-    liars: list[Liar] = []
-
-    def begin(script: Script, **options: Any) -> tuple[Liar, KubeReader, Listener]:
-        liar = Liar(script)
-        liars.append(liar)
-        client = KubeClient(write_config(tmp_path / "config", liar.url))
-        return liar, *start(client, **options)
-
-    yield begin
-    for liar in liars:
-        liar.close()
-
-
-Lie = Callable[..., tuple[Liar, KubeReader, Listener]]
-
-
-def send_list(sock: socket.socket, *names: str, version: int = 100) -> None:
-    """A streamed list, which the server then closes in good order."""
-    sock.sendall(HEAD + b"".join(chunk(event("ADDED", name, 1, healthy=True)) for name in names))
-    sock.sendall(chunk(event("BOOKMARK", version=version, **END)))
-
-
-def test_a_line_that_is_cut_is_resumed_before_it(lie: Lie) -> None:
-    def script(sock: socket.socket, target: str, number: int) -> None:
-        if number == 1:
-            send_list(sock, "a")
-            whole = event("MODIFIED", "a", 101, healthy=False) + event("MODIFIED", "a", 102, healthy=True)
-            sock.sendall(chunk(whole[:-30]))
-        elif number == 2:
-            sock.sendall(HEAD + b"40\r\n" + event("MODIFIED", "a", 103, healthy=True)[:10])  # within a chunk
-        else:
-            sock.sendall(HEAD + chunk(event("MODIFIED", "a", 104, healthy=True)))
-            liar.over.wait(5.0)
-
-    liar, _, listener = lie(script)
-    until(lambda: len(liar.requests) >= 3 and listener.held == {"a": True})
-
-    assert ["resourceVersion=101" in target for _, target in liar.requests[1:3]] == [True, True]
-    assert listener.of(ObjectRefused) == []
-
-
-def test_bad_objects_are_left_out_and_named_while_the_stream_lives(lie: Lie) -> None:
-    bad = event("MODIFIED", "a", 101, healthy="yes") + b"nonsense\n" + event("ADDED", "b", 102).replace(b"ns", b"\xff")
-
-    def script(sock: socket.socket, target: str, number: int) -> None:
-        send_list(sock, "a")
-        sock.sendall(chunk(bad) + chunk(event("MODIFIED", "a", 110, healthy=False)))
-        liar.over.wait(5.0)
-
-    liar, _, listener = lie(script)
-    until(lambda: listener.held == {"a": False})
-
-    assert len(listener.of(ObjectRefused)) == 3
-    assert len(liar.requests) == 1
-
-
-def test_a_half_open_stream_is_found_and_turns_nobody_silent(lie: Lie) -> None:
-    """The connection takes and keeps everything; only our own clock can tell."""
-
-    def script(sock: socket.socket, target: str, number: int) -> None:
-        if number == 1:
-            send_list(sock, "a")
-            liar.over.wait(20.0)
-        else:
-            sock.sendall(HEAD + chunk(event("MODIFIED", "a", 100 + number, healthy=True, lastHeartbeatTime="x")))
-            liar.over.wait(20.0)
-
-    liar, reader, listener = lie(script, watch_s=1)
-    reader.set_timeout(KIND, ParentKey("ns", "c"), 60.0)
-    took_s = until(lambda: len(liar.requests) >= 2, 9.0)
-
-    assert took_s < 7.5  # the watch's second and the margin
-    assert "resourceVersion=100" in liar.requests[1][1]
-    until(lambda: reader.statistics()[KIND]["version"] == 102)
-    assert not listener.child("a").silent
-
-
-def test_a_server_without_streamed_lists_is_read_by_pages(lie: Lie) -> None:
-    def script(sock: socket.socket, target: str, number: int) -> None:
-        if "sendInitialEvents" in target:
-            body = b'{"kind":"Status","code":422,"message":"sendInitialEvents is forbidden"}'
-            sock.sendall(b"HTTP/1.1 422 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        elif "watch=1" in target:
-            sock.sendall(HEAD)
-            liar.over.wait(5.0)
-        else:
-            token = "" if "continue=" in target else "more"
-            names = ["b"] if "continue=" in target else ["a"]
-            items = [json.loads(event("ADDED", name, 1, healthy=True))["object"] for name in names]
-            body = json.dumps({"metadata": {"resourceVersion": "100", "continue": token}, "items": items}).encode()
-            sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-
-    liar, _, listener = lie(script)
-    until(lambda: listener.synced and listener.up)
-
-    assert listener.held == {"a": True, "b": True}
-    assert ["limit=500" in target for _, target in liar.requests] == [False, True, True, False]
-
-
-def test_the_server_is_not_flooded_when_it_refuses(lie: Lie) -> None:
-    answers = [
-        b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n",
-        b"",
-        HEAD + b"0\r\n\r\n",
-    ]
-
-    def script(sock: socket.socket, target: str, number: int) -> None:
-        sock.sendall(answers[number % 4])
-
-    liar, _, listener = lie(script)
-    time.sleep(4.0)
-
-    assert 3 <= len(liar.requests) <= 30
-    assert not listener.synced
-
-
-def test_stopping_does_not_wait_for_a_server_that_says_nothing(lie: Lie) -> None:
-    liar, reader, _ = lie(lambda sock, target, number: (liar.over.wait(20.0), None)[1])
-    until(lambda: len(liar.requests) == 1)
-    began = time.monotonic()
-    reader.stop(5.0)
-
-    assert time.monotonic() - began < 1.0
-
-
-def test_nobody_listens(start: Start, tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        client = KubeClient(write_config(tmp_path / "config", f"http://127.0.0.1:{taken.getsockname()[1]}"))
-        _, listener = start(client)
-        until(lambda: listener.up is False)
-
-    assert listener.reason == "Unreachable"
-    with pytest.raises(ApiError):
-        client.server_version()

@@ -355,7 +355,7 @@ def test_events_are_made_once_and_repetitions_counted(server: Server, client: Ku
         "apiVersion": "muster.dev/v1alpha1", "kind": "Cluster", "name": "c1", "namespace": "ns", "uid": "uid",
     }  # fmt: skip
     assert first.body["note"] == "é" * 512
-    assert first.body["metadata"] == {"generateName": "c1.", "namespace": "ns"}
+    assert first.body["metadata"] == {"generateName": "c1-", "namespace": "ns"}
     assert first.body["eventTime"] == "2025-06-15T15:06:40.000000Z"
     assert second.path == first.path + "/c1.x"
     assert (second.body["series"]["count"], third.body["series"]["count"]) == (2, 3)
@@ -376,7 +376,7 @@ def test_events_of_ever_new_words_are_thinned(server: Server, client: KubeClient
 
 
 def test_an_event_that_has_expired_is_made_again(server: Server, client: KubeClient) -> None:
-    answers = iter(
+    answers: Iterator[Answer] = iter(
         [(201, {"metadata": {"name": "a"}}, {}), (404, failure(404), {}), (201, {"metadata": {"name": "b"}}, {})]
     )
     server.answer = lambda asked: next(answers)

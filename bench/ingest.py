@@ -1,0 +1,187 @@
+"""What a heartbeat that changes nothing costs: CPU microseconds from the bytes of a watch to the decision to drop it.
+
+    python bench/ingest.py [--events 200000] [--children 20000]
+
+CPU time of this process, not wall time: it is steadier on a shared machine. The target is 8 µs an event of 2.1 kB, because
+a million children that report every ten seconds are 100,000 events a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import statistics
+import time
+import tracemalloc
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from actors.core.decode import Decoder, Page, Seen
+from actors.core.fleet import MUSTER_FLEET
+from actors.core.intake import Intake
+from actors.core.model import ParentKey
+from actors.core.stream import Stream
+
+KIND = "ComputeNode"
+PARENT_CHILDREN = 100
+
+
+def node(number: int, version: int, beat: int) -> dict[str, object]:
+    """An object as an API server sends it: 2.1 kB, a third of it managedFields."""
+    owner = {
+        "apiVersion": "muster.dev/v1alpha1",
+        "kind": "Cluster",
+        "name": f"c{number // PARENT_CHILDREN}",
+        "uid": "p" * 36,
+    }
+    fields = {
+        "f:status": {
+            "f:healthy": {},
+            "f:lastHeartbeatTime": {},
+            "f:conditions": {f"k:{n}": {".": {}} for n in range(9)},
+        }
+    }
+    return {
+        "apiVersion": "muster.dev/v1alpha1",
+        "kind": KIND,
+        "metadata": {
+            "name": f"node-{number:07}", "namespace": "default", "uid": f"00000000-0000-0000-0000-{number:012}",
+            "resourceVersion": str(version), "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"muster.dev/cluster": owner["name"], "topology.kubernetes.io/zone": "zone-a", "x/pool": "general"},
+            "annotations": {"example.com/notes": "n" * 350}, "ownerReferences": [owner | {"controller": True}],
+            "managedFields": [{"manager": m, "operation": "Update", "fieldsV1": fields} for m in ("agent", "kubectl")],
+        },
+        "spec": {"clusterRef": {"name": owner["name"]}},
+        "status": {
+            "healthy": True, "lastHeartbeatTime": f"2026-01-01T{beat // 3600:02}:{beat // 60 % 60:02}:{beat % 60:02}Z",
+            "conditions": [
+                {"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "Reported", "message": "m" * 60}
+                for kind in ("Disk", "Memory", "Healthy")
+            ],
+        },
+    }  # fmt: skip
+
+
+def lines(events: int, children: int, first_version: int) -> list[bytes]:
+    order = random.Random(1)
+    return [
+        json.dumps({"type": "MODIFIED", "object": node(order.randrange(children), first_version + n, 1 + n % 80000)},
+                   separators=(",", ":")).encode()
+        for n in range(events)
+    ]  # fmt: skip
+
+
+def drop(results: Iterable[object]) -> None:
+    """Go through and keep nothing."""
+    deque(results, maxlen=0)
+
+
+def cpu_us(call: Callable[[], object], events: int) -> float:
+    gc.collect()
+    began = time.process_time()
+    call()
+    return (time.process_time() - began) / events * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=50_000)
+    parser.add_argument("--children", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    table = Table(
+        "stage", "µs an event (median)", "least", title=f"{options.events} heartbeats of {options.children} children"
+    )
+    results: dict[str, list[float]] = {}
+
+    def note(stage: str, value: float) -> None:
+        results.setdefault(stage, []).append(value)
+
+    size = per_child = 0.0
+    for _ in range(options.rounds):
+        decoder = Decoder(MUSTER_FLEET, KIND)
+        mail: list[object] = []
+        tracemalloc.start()
+        intake = Intake(KIND)
+        for parent in range(options.children // PARENT_CHILDREN + 1):
+            intake.set_timeout(ParentKey("default", f"c{parent}"), 60.0, 0.0)
+        stream = Stream(
+            decoder, intake, epoch=1, deliver=mail.append, facts=lambda _fact: None, random=random.Random(1),
+            streamed_list=False,
+        )  # fmt: skip
+        stream.action(0.0)
+        raw = [json.dumps(node(number, number + 1, 0)).encode() for number in range(options.children)]
+        before = tracemalloc.get_traced_memory()[0]
+        stream.page(_page(decoder, raw), 0.0, None)
+        mail.clear()
+        per_child = (tracemalloc.get_traced_memory()[0] - before) / options.children
+        tracemalloc.stop()
+        del raw
+        stream.action(0.0)
+        stream.opened(0.0, None)
+        mail.clear()
+        batch = lines(options.events, options.children, 10_000_000)
+        size = statistics.mean(map(len, batch))
+        note("json.loads, for comparison", cpu_us(lambda: drop(map(json.loads, batch)), options.events))
+        note("decode to a record", cpu_us(lambda: drop(map(decoder.event, batch)), options.events))
+        found = [event[1] for line in batch if isinstance(event := decoder.event(line), tuple)]
+        other = Intake(KIND)
+        other.replace((_first(seen) for seen in found), 1, 0.0, refused={})
+        note(
+            "intake: compare and drop",
+            cpu_us(lambda: drop(other.event("MODIFIED", seen, 1.0) for seen in found), options.events),
+        )
+        chunks = [b"\n".join(batch[at : at + 30]) + b"\n" for at in range(0, len(batch), 30)]
+        note(
+            "whole, in chunks of 64 kB",
+            cpu_us(lambda: drop(stream.feed(chunk, 1.0) for chunk in chunks), options.events),
+        )
+        single = [line + b"\n" for line in lines(options.events, options.children, 20_000_000)]
+        note(
+            "whole, an event a chunk", cpu_us(lambda: drop(stream.feed(chunk, 2.0) for chunk in single), options.events)
+        )
+        assert not mail, "these were to change nothing"
+        note("silence scan, an event a beat", _scan_us(intake, options.children))
+    for stage, values in results.items():
+        table.add_row(stage, f"{statistics.median(values):.2f}", f"{min(values):.2f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{size:.0f} bytes an event; {per_child:.0f} bytes kept a child (record, version, clock, three indexes)"
+    )
+
+
+def _page(decoder: Decoder, raw: list[bytes]) -> Page:
+    body = b'{"metadata":{"resourceVersion":"9000000"},"items":[' + b",".join(raw) + b"]}"
+    return decoder.page(body)
+
+
+def _first(seen: Seen) -> Seen:
+    return Seen(msgspec.structs.replace(seen.record, version=1), "", reported=False)
+
+
+def _scan_us(intake: Intake, children: int) -> float:
+    """Everybody beats each 10 s, the timeout is 60 s: what the scans of ten minutes cost, for each beat."""
+    slots = list(intake._slots.values())  # noqa: SLF001 - beats without decoding
+    tenth = len(slots) // 10
+    spent = 0.0
+    for second in range(600):
+        now = 10.0 + second
+        for slot in slots[(second % 10) * tenth : (second % 10 + 1) * tenth]:
+            slot.heard_s, slot.live = now, True
+        intake.bookmark(10**9 + second, now)
+        began = time.process_time()
+        intake.tick(now)
+        spent += time.process_time() - began
+    assert intake.take(1) is None
+    return spent / (60 * children) * 1e6
+
+
+if __name__ == "__main__":
+    main()
