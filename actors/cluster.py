@@ -32,6 +32,7 @@ from .core.repairs import Repairs
 from .core.valve import limit
 from .messages import (
     AskAgain,
+    AuditDue,
     BackendState,
     CloseUp,
     DebounceEnded,
@@ -51,6 +52,7 @@ from .messages import (
 
 CONFLICT_PATIENCE_S = 2.0  # after a conflict the newer object is on its way by watch; look again by then at the latest
 REFUSED_RETRY_S = 30.0  # a status the server refuses (RBAC, schema) is somebody's to mend: ask again, but not hotly
+AUDIT_PERIOD_S = 1800.0  # the counts against a recount; arbitrary: they differ only if there is a bug
 PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
 
 
@@ -77,6 +79,7 @@ class ClusterActor(Behaviour):
         self._debounce = Debounce()
         self._cause = ""
         self._roll = Roll(self._child_kinds)
+        self._skipped: set[str] = set()  # uids whose present record has killed an incarnation twice
         self._sequence = 0
         self._reset()
 
@@ -111,6 +114,8 @@ class ClusterActor(Behaviour):
             self._ask_again()
         elif isinstance(message, IdleReached):
             self._idle()
+        elif isinstance(message, AuditDue):
+            self._audit()
         elif isinstance(message, LastMail):
             self._last_mail(message.kind)
         elif isinstance(message, CloseUp):
@@ -133,9 +138,11 @@ class ClusterActor(Behaviour):
         for uid, record in mail.entries.items():
             self.ctx.handling = place = _fingerprint(mail.kind, uid, record)
             if place in self.ctx.skips:
+                self._skipped.add(uid)
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
                 changed = True
                 continue
+            self._skipped.discard(uid)
             changed |= self._enter(uid, record)
         self.ctx.handling = ""
         if changed:
@@ -212,7 +219,7 @@ class ClusterActor(Behaviour):
         started_s = self.ctx.clock.now()
         now = Now(started_s, self.ctx.clock.wall())
         parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
-        children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self.ctx.skips))
+        children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped))
         plan = pure.reconcile(self._fleet, parent, children, self._policy, now)
         changed = not _same(plan.status, parent.status)
         self._execute(plan, changed)
@@ -360,8 +367,16 @@ class ClusterActor(Behaviour):
         self.ctx.cancel("idle")
         self.ctx.tell(self._directory, Passivated(parent=self.key, ref=self.ctx.ref, asleep=False))
 
-    def audit(self) -> None:
+    # --- audit --------------------------------------------------------------------------------------------------------
+    def on_start(self) -> None:
+        self._next_audit()
+
+    def _next_audit(self) -> None:
+        self.ctx.schedule("audit", self.ctx.random.uniform(0.5, 1.0) * AUDIT_PERIOD_S, AuditDue())
+
+    def _audit(self) -> None:
         """Compare the incremental counts with a recount; repair and report a difference (it is a bug)."""
+        self._next_audit()
         fresh = self._roll.recount()
         differing = [kind for kind, counts in fresh.items() if counts != self._roll.counts[kind]]
         if differing:

@@ -18,6 +18,7 @@ from .core.ports import Objects, Outcome, Reply, StreamChanged, Written
 
 __all__ = [
     "AskAgain",
+    "AuditDue",
     "BackendState",
     "BroadcastWanted",
     "CallEnded",
@@ -244,6 +245,11 @@ class DebounceEnded:
 @frozen(kw_only=True)
 class LookAgain:
     """timer → ClusterActor: the Plan's own deadline (a cooldown ends)."""
+
+
+@frozen(kw_only=True)
+class AuditDue:
+    """timer → ClusterActor: compare the counts with a recount. Loss: a wrong count would live until the actor sleeps."""
 
 
 @frozen(kw_only=True)

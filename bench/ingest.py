@@ -17,6 +17,7 @@ import time
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -25,7 +26,7 @@ from rich.table import Table
 from actors.core.decode import Decoder, Page, Seen
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
-from actors.core.model import ParentKey
+from actors.core.model import Child, ParentKey
 from actors.core.stream import Stream
 
 KIND = "ComputeNode"
@@ -40,7 +41,7 @@ def node(number: int, version: int, beat: int) -> dict[str, object]:
         "name": f"c{number // PARENT_CHILDREN}",
         "uid": "p" * 36,
     }
-    fields = {
+    fields: dict[str, object] = {
         "f:status": {
             "f:healthy": {},
             "f:lastHeartbeatTime": {},
@@ -61,7 +62,8 @@ def node(number: int, version: int, beat: int) -> dict[str, object]:
         "status": {
             "healthy": True, "lastHeartbeatTime": f"2026-01-01T{beat // 3600:02}:{beat // 60 % 60:02}:{beat % 60:02}Z",
             "conditions": [
-                {"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "Reported", "message": "m" * 60}
+                {"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "Reported",
+                 "message": "m" * 60}
                 for kind in ("Disk", "Memory", "Healthy")
             ],
         },
@@ -77,16 +79,56 @@ def lines(events: int, children: int, first_version: int) -> list[bytes]:
     ]  # fmt: skip
 
 
-def drop(results: Iterable[object]) -> None:
-    """Go through and keep nothing."""
-    deque(results, maxlen=0)
-
-
-def cpu_us(call: Callable[[], object], events: int) -> float:
+def cpu_us(call: Callable[[Any], object], inputs: Iterable[Any], events: int) -> float:
+    """CPU microseconds an event of calling it on each input; results are dropped, as the reader drops them."""
     gc.collect()
     began = time.process_time()
-    call()
+    deque(map(call, inputs), maxlen=0)
     return (time.process_time() - began) / events * 1e6
+
+
+def measure(events: int, children: int, note: Callable[[str, float], None]) -> tuple[float, float]:
+    """One round; the mean size of an event, and the bytes kept for a child."""
+    decoder = Decoder(MUSTER_FLEET, KIND)
+    mail: list[object] = []
+    raw = [json.dumps(node(number, number + 1, 0)).encode() for number in range(children)]
+    tracemalloc.start()
+    intake = Intake(KIND)
+    for parent in range(children // PARENT_CHILDREN + 1):
+        intake.set_timeout(ParentKey("default", f"c{parent}"), 60.0, 0.0)
+    stream = Stream(
+        decoder,
+        intake,
+        epoch=1,
+        deliver=mail.append,
+        facts=lambda _fact: None,
+        random=random.Random(1),
+        streamed_list=False,
+    )
+    stream.action(0.0)
+    before = tracemalloc.get_traced_memory()[0]
+    stream.page(_page(decoder, raw), 0.0, None)
+    mail.clear()
+    per_child = (tracemalloc.get_traced_memory()[0] - before) / children
+    tracemalloc.stop()
+    stream.action(0.0)
+    stream.opened(0.0, None)
+    mail.clear()
+
+    batch = lines(events, children, 10_000_000)
+    note("json.loads, for comparison", cpu_us(json.loads, batch, events))
+    note("decode to a record", cpu_us(decoder.event, batch, events))
+    found = [event[1] for line in batch if isinstance(event := decoder.event(line), tuple)]
+    other = Intake(KIND)
+    other.replace((_first(seen) for seen in found), 1, 0.0, refused={})
+    note("intake: compare and drop", cpu_us(lambda seen: other.event("MODIFIED", seen, 1.0), found, events))
+    chunks = [b"\n".join(batch[at : at + 30]) + b"\n" for at in range(0, len(batch), 30)]
+    note("whole, in chunks of 64 kB", cpu_us(lambda chunk: stream.feed(chunk, 1.0), chunks, events))
+    single = [line + b"\n" for line in lines(events, children, 20_000_000)]
+    note("whole, an event a chunk", cpu_us(lambda chunk: stream.feed(chunk, 2.0), single, events))
+    assert not mail, "these were to change nothing"
+    note("silence scan, for each beat", _scan_us(intake, children))
+    return statistics.mean(map(len, batch)), per_child
 
 
 def main() -> None:
@@ -95,66 +137,19 @@ def main() -> None:
     parser.add_argument("--children", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    table = Table(
-        "stage", "µs an event (median)", "least", title=f"{options.events} heartbeats of {options.children} children"
-    )
     results: dict[str, list[float]] = {}
-
-    def note(stage: str, value: float) -> None:
-        results.setdefault(stage, []).append(value)
-
     size = per_child = 0.0
     for _ in range(options.rounds):
-        decoder = Decoder(MUSTER_FLEET, KIND)
-        mail: list[object] = []
-        tracemalloc.start()
-        intake = Intake(KIND)
-        for parent in range(options.children // PARENT_CHILDREN + 1):
-            intake.set_timeout(ParentKey("default", f"c{parent}"), 60.0, 0.0)
-        stream = Stream(
-            decoder, intake, epoch=1, deliver=mail.append, facts=lambda _fact: None, random=random.Random(1),
-            streamed_list=False,
-        )  # fmt: skip
-        stream.action(0.0)
-        raw = [json.dumps(node(number, number + 1, 0)).encode() for number in range(options.children)]
-        before = tracemalloc.get_traced_memory()[0]
-        stream.page(_page(decoder, raw), 0.0, None)
-        mail.clear()
-        per_child = (tracemalloc.get_traced_memory()[0] - before) / options.children
-        tracemalloc.stop()
-        del raw
-        stream.action(0.0)
-        stream.opened(0.0, None)
-        mail.clear()
-        batch = lines(options.events, options.children, 10_000_000)
-        size = statistics.mean(map(len, batch))
-        note("json.loads, for comparison", cpu_us(lambda: drop(map(json.loads, batch)), options.events))
-        note("decode to a record", cpu_us(lambda: drop(map(decoder.event, batch)), options.events))
-        found = [event[1] for line in batch if isinstance(event := decoder.event(line), tuple)]
-        other = Intake(KIND)
-        other.replace((_first(seen) for seen in found), 1, 0.0, refused={})
-        note(
-            "intake: compare and drop",
-            cpu_us(lambda: drop(other.event("MODIFIED", seen, 1.0) for seen in found), options.events),
+        size, per_child = measure(
+            options.events, options.children, lambda stage, value: results.setdefault(stage, []).append(value)
         )
-        chunks = [b"\n".join(batch[at : at + 30]) + b"\n" for at in range(0, len(batch), 30)]
-        note(
-            "whole, in chunks of 64 kB",
-            cpu_us(lambda: drop(stream.feed(chunk, 1.0) for chunk in chunks), options.events),
-        )
-        single = [line + b"\n" for line in lines(options.events, options.children, 20_000_000)]
-        note(
-            "whole, an event a chunk", cpu_us(lambda: drop(stream.feed(chunk, 2.0) for chunk in single), options.events)
-        )
-        assert not mail, "these were to change nothing"
-        note("silence scan, an event a beat", _scan_us(intake, options.children))
+    title = f"{options.events} heartbeats of {options.children} children, {size:.0f} bytes each"
+    table = Table("stage", "µs an event (median)", "least", title=title)
     for stage, values in results.items():
         table.add_row(stage, f"{statistics.median(values):.2f}", f"{min(values):.2f}")
     console = Console()
     console.print(table)
-    console.print(
-        f"{size:.0f} bytes an event; {per_child:.0f} bytes kept a child (record, version, clock, three indexes)"
-    )
+    console.print(f"{per_child:.0f} bytes kept for a child (record, version, clock, three indexes)")
 
 
 def _page(decoder: Decoder, raw: list[bytes]) -> Page:
@@ -163,6 +158,7 @@ def _page(decoder: Decoder, raw: list[bytes]) -> Page:
 
 
 def _first(seen: Seen) -> Seen:
+    assert isinstance(seen.record, Child)
     return Seen(msgspec.structs.replace(seen.record, version=1), "", reported=False)
 
 

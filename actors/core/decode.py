@@ -134,7 +134,7 @@ def _insert(tree: _Tree, path: str, leaf: object) -> None:
     for part in above:
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
-            raise ValueError(f"{path}: one path of the fleet definition ends inside another")  # noqa: TRY004
+            raise ValueError(f"{path}: one path of the fleet definition ends inside another")  # noqa: TRY004 - a wrong value
     if isinstance(tree.get(last), dict) or not all((*above, last)):
         raise ValueError(f"{path}: one path of the fleet definition ends inside another, or has an empty part")
     tree.setdefault(last, leaf)

@@ -153,8 +153,13 @@ class RealApiServer:
             return
         with (self._folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(  # noqa: S603 - the binaries of the test kit
-                until_we_end([str(self._assets / name), *arguments]), cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                until_we_end([str(self._assets / name), *arguments]),
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def _await(self, name: str, ready: object) -> None:
         assert callable(ready)
@@ -192,7 +197,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def until_we_end(command: list[str]) -> list[str]:
-    """A command line that runs ``command`` (an absolute path first) and has the kernel kill it with the thread that starts it."""
+    """A command line that runs ``command`` (an absolute path first); the kernel kills it with the thread that starts it."""
     return [sys.executable, "-c", _WITH_US, str(os.getpid()), *command]
 
 

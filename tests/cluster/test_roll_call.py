@@ -66,6 +66,7 @@ def test_counts_are_the_truth_after_every_change(
     stale version, a parent not woken) shows at the next."""
     repairs = backend("--quota", "10/1s")
     muster = operator(repairs.url, cold_start="0s").ready()
+    upset = len(muster.lines("stream_down"))  # "storage is (re)initializing", while the kinds are new to the server
     took: dict[str, float] = {}
 
     uids = {name: fleet.cluster(name)["metadata"]["uid"] for name in CLUSTERS}
@@ -108,7 +109,7 @@ def test_counts_are_the_truth_after_every_change(
     fleet.delete(CLUSTERS[15], "Cluster")
     fleet.cluster(CLUSTERS[15])
     took["18 nodes and a cluster created again"] = fleet.agree(WITHIN_S)
-    assert fleet.counts()[CLUSTERS[14]] == (59, 53, 6, 0) or fleet.counts() == fleet.truth()
+    assert fleet.counts()[CLUSTERS[14]] == (59, 56, 3, 0)
 
     silence = fall_silent(fleet, CLUSTERS[19])
     shown = server.kubectl("get", "mcl", "--namespace", fleet.namespace)
@@ -125,7 +126,7 @@ def test_counts_are_the_truth_after_every_change(
     assert fleet.counts() == {CLUSTERS[0]: (0, 0, 0, 0)}
 
     assert [line for line in muster.lines() if line["level"] == "error"] == []
-    assert muster.lines("stream_down") == []
+    assert muster.lines("stream_down")[upset:] == []
     assert muster.stop() == 0
     print(f"1,000 nodes made in {made_s:.1f} s; silent {silence:.2f} s after the deadline; right after:")
     print("\n".join(f"  {change}: {seconds:.2f} s" for change, seconds in took.items()))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from actors.core.errors import ApiError, Conflict, Forbidden, NotFound
-from actors.core.events import Fact, Listed, ObjectRefused, StreamDown
+from actors.core.errors import Conflict, Forbidden, NotFound
+from actors.core.events import Listed, ObjectRefused, StreamDown
 from actors.core.fleet import MUSTER_FLEET, ChildKind, FieldPath, FleetDefinition, Health, KindRef
-from actors.core.model import Child, EventNote, Parent, ParentKey, Record
+from actors.core.model import Child, EventNote, Parent, ParentKey
 from actors.core.ports import Objects, StreamChanged
 from actors.edge.kube import KubeClient
 from actors.edge.reader import KubeReader
@@ -203,7 +200,7 @@ def test_a_relist_replaces_and_a_new_epoch_lists_anew(api: Api, start: Start) ->
     until(lambda: listener.synced and listener.up)
     reader.relist(KIND)
     until(lambda: len(listener.of(Listed)) == 2)
-    second = Listener()
+    second = type(listener)()
     reader.start(KIND, 2, second)
     until(lambda: second.synced and second.up)
 

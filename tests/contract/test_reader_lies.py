@@ -92,7 +92,9 @@ class Liar:
 
 
 @pytest.fixture
-def lie(start: Start, tmp_path: Path, write_config: WriteConfig) -> Iterator[Callable[..., tuple[Liar, KubeReader, Any]]]:
+def lie(
+    start: Start, tmp_path: Path, write_config: WriteConfig
+) -> Iterator[Callable[..., tuple[Liar, KubeReader, Any]]]:
     liars: list[Liar] = []
 
     def begin(script: Script, **options: Any) -> tuple[Liar, KubeReader, Any]:

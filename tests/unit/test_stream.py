@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from actors.core.decode import Decoder, Page
-from actors.core.errors import ApiError, ApiThrottled, Expired, Forbidden, Invalid, NotFound, Unauthorized, Unreachable
+from actors.core.errors import ApiError, ApiThrottled, Expired, Forbidden, NotFound, Unauthorized, Unreachable
 from actors.core.events import Fact, Listed, StreamDown, StreamUp
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake

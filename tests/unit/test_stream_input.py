@@ -43,12 +43,12 @@ class Bench:
             facts=self.facts.append, random=Random(1), streamed_list=False,
         )  # fmt: skip
 
-    def list(self, *objects: dict[str, Any], version: int) -> None:
+    def list_all(self, *objects: dict[str, Any], version: int) -> None:
         self.stream.action(self.now)
         self.stream.page(Page([msgspec.Raw(json.dumps(obj).encode()) for obj in objects], version), self.now, None)
 
     def synced(self, *objects: dict[str, Any]) -> Bench:
-        self.list(*objects, version=100)
+        self.list_all(*objects, version=100)
         self.stream.action(self.now)
         self.stream.opened(self.now, None)
         self.mail.clear()
@@ -85,9 +85,9 @@ def test_a_bad_object_that_beats_is_one_piece_of_news() -> None:
 
 def test_a_bad_object_in_a_list_keeps_its_last_record() -> None:
     bench = Bench()
-    bench.list(node("a", 1), node("b", 2), version=100)
+    bench.list_all(node("a", 1), node("b", 2), version=100)
     bench.stream.relist()
-    bench.list(node("a", 105, healthy="?"), version=200)
+    bench.list_all(node("a", 105, healthy="?"), version=200)
 
     assert list(bench.of(Objects)[-1].entries) == ["a"]
     assert bench.of(Listed)[-1].missing == 1
