@@ -118,9 +118,14 @@ class Future(ThreadingFuture[T]):
 
     dispatcher: Dispatcher | None = None  # set by the mailbox that takes the ask
 
+    @property
+    def resolved(self) -> bool:
+        """Whether there is a result or an error."""
+        return self._result is not None
+
     def get(self, *, timeout: float | None = None) -> Any:
         """See pykka. In a simulation it runs the world until there is an answer; inside a turn it is an error there."""
-        if self.dispatcher is None or self._result is not None:
+        if self.dispatcher is None or self.resolved:
             return super().get(timeout=timeout)
         with self.dispatcher.waiting(self, timeout):
             return super().get(timeout=timeout)
@@ -319,8 +324,9 @@ class _Pending:
 
 
 def _answer_dead(envelope: Envelope[Any], why: str) -> None:
+    reply_to = envelope.reply_to
+    assert reply_to is not None
     if isinstance(envelope.message, _ActorStop):
-        envelope.reply_to.set(None)  # type: ignore[union-attr]  # callers have looked
+        reply_to.set(None)
     else:
-        error = ActorDeadError(f"the actor {why}")
-        envelope.reply_to.set_exception((ActorDeadError, error, None))  # type: ignore[union-attr]
+        reply_to.set_exception((ActorDeadError, ActorDeadError(f"the actor {why}"), None))

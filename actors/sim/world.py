@@ -144,11 +144,11 @@ class World:
         if self._in_turn:
             raise BlockingAskForbidden("an actor asked another and waited: tell, and take the reply as a message")
         until_s = float("inf") if timeout_s is None else self.clock.now_s + timeout_s
-        while future._result is None and self.clock.now_s <= until_s and self.step(until_s):  # noqa: SLF001
+        while not future.resolved and self.clock.now_s <= until_s and self.step(until_s):
             pass
-        if future._result is None and timeout_s is None:  # noqa: SLF001
+        if not future.resolved and timeout_s is None:
             raise RuntimeError("nobody will ever answer: no mail and no timer is left")
-        if future._result is None:  # noqa: SLF001
+        if not future.resolved:
             future.set_exception((TimeoutError, TimeoutError(f"{timeout_s} s of virtual time"), None))
         yield
 

@@ -81,9 +81,7 @@ def operator(running: ExitStack, tmp_path: Path, operator_config: Path) -> Calla
     """Starts an operator: ``operator(backend_url, cooldown="5s")``; ``kubeconfig`` and ``name`` of the process as well."""
     entry = [str(ROOT / "supervisor.py")]
 
-    def start(
-        backend_url: str, *, kubeconfig: Path | None = None, name: str = "operator", **settings: str
-    ) -> Operator:
+    def start(backend_url: str, *, kubeconfig: Path | None = None, name: str = "operator", **settings: str) -> Operator:
         options: dict[str, Any] = {key.replace("_", "-"): value for key, value in settings.items()}
         config = kubeconfig or operator_config
         return running.enter_context(

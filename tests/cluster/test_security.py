@@ -94,7 +94,15 @@ def test_check_says_yes_to_the_account_and_names_the_cure_to_a_stranger(
     url = backend().url
 
     def check(config: Path) -> tuple[int, str]:
-        command = [sys.executable, str(ROOT / "supervisor.py"), "check", "--kubeconfig", str(config), "--backend-url", url]
+        command = [
+            sys.executable,
+            str(ROOT / "supervisor.py"),
+            "check",
+            "--kubeconfig",
+            str(config),
+            "--backend-url",
+            url,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=dict(os.environ))
         return done.returncode, done.stdout + done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,57 +15,7 @@ from actors.sim.history import WatchCursor
 
 Obj = dict[str, Any]
 
-CRD: Obj = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "nodes.test.dev"},
-    "spec": {
-        "group": "test.dev",
-        "scope": "Namespaced",
-        "names": {"plural": "nodes", "kind": "Node", "shortNames": ["tn"]},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {
-                                "type": "object",
-                                "required": ["parent"],
-                                "properties": {
-                                    "parent": {"type": "string", "minLength": 1, "maxLength": 5},
-                                    "timeout": {"type": "string", "default": "60s", "pattern": "^[0-9]+s$"},
-                                    "size": {"type": "integer", "minimum": 0, "maximum": 10},
-                                    "mode": {"type": "string", "enum": ["a", "b"]},
-                                    "tags": {"type": "array", "maxItems": 2, "items": {"type": "string"}},
-                                    "share": {"x-kubernetes-int-or-string": True},
-                                    "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-                                    "by": {"type": "object", "additionalProperties": {"type": "integer"}},
-                                    "repair": {
-                                        "type": "object",
-                                        "default": {},
-                                        "properties": {"enabled": {"type": "boolean", "default": True}},
-                                    },
-                                },
-                            },
-                            "status": {
-                                "type": "object",
-                                "properties": {
-                                    "healthy": {"type": "boolean"},
-                                    "at": {"type": "string", "format": "date-time"},
-                                },
-                            },
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
+CRD: Obj = json.loads(Path(__file__).with_name("nodes-crd.json").read_text(encoding="utf-8"))
 NODES = "nodes.test.dev"
 
 

@@ -31,7 +31,7 @@ def yes(_item: Item) -> str:
 
 
 def queue(**changes: float) -> Queue:
-    return Queue(**({"ageing_s": 20.0} | changes))  # type: ignore[arg-type]
+    return Queue(**({"ageing_s": 20.0} | changes))  # type: ignore[arg-type]  # a test's own words
 
 
 def uids(taken: tuple[Item, ...]) -> list[str]:

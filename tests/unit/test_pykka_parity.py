@@ -196,7 +196,7 @@ def test_an_unknown_proxy_attribute_raises_at_the_asker(runtime: Runtime) -> Non
     proxy = _actor_class(runtime).start([]).proxy()
 
     with pytest.raises(AttributeError):
-        proxy.nothing  # noqa: B018
+        proxy.nothing  # noqa: B018 - reading it is what raises
 
 
 def test_no_ask_is_stranded_by_a_stop_that_races_with_it() -> None:
