@@ -258,7 +258,7 @@ def test_the_logs_tell_who_changed_what_and_when(api: Api, tmp_path: Path) -> No
     def lines(name: str) -> list[Obj]:
         return [json.loads(line) for line in (tmp_path / name).read_bytes().splitlines()]
 
-    until(lambda: len(lines("access.jsonl")) == 4)
+    until(lambda: len(lines("access.jsonl")) == 4 and len(lines("objects.jsonl")) == 2)  # each is flushed by itself
     assert [entry["status"] for entry in lines("access.jsonl")] == [201, 200, 200, 404]
     changes = lines("objects.jsonl")
     assert [(entry["type"], entry["status"], entry["user_agent"]) for entry in changes] == [
