@@ -5,7 +5,7 @@ that has been idle for long is *passivated*: the watchers are told to stop writi
 only when nothing came in between does it end; its memory is in the records and in the parent's status.
 
 Each actor has a restart budget of its own; one that spends it is *quarantined* (the parent says so in its status) and comes
-out on a spec change, a command, or a probe. Only failures of many distinct actors at once escalate, by raising here.
+out on a spec change, a command, or a probe. Only failures of many distinct actors at once escalate: ``give_up``.
 
 A new incarnation of the directory adopts the actors that run; what was lost with a message is asked for again.
 """
@@ -24,8 +24,8 @@ from .core.records import RecordStore
 from .core.restarts import Nursery, RestartPolicy, Verdict
 from .messages import (
     AskAgain,
-    BroadcastWanted,
     CloseUp,
+    ConditionDue,
     Down,
     ParentGone,
     ParentWanted,
@@ -36,6 +36,7 @@ from .messages import (
     RestartDue,
     RosterWanted,
     StatusAnswered,
+    StatusState,
     StatusWanted,
     SubscribeWanted,
     SyncChanged,
@@ -44,6 +45,8 @@ from .messages import (
 )
 
 PROBE_AFTER_S = 600.0  # a quarantined parent tries again by itself every 10 min (RELIABILITY S5)
+
+CONDITION_RETRY_S = 2.0  # after a conflict the newer object is on its way; a refusal is somebody's to mend
 
 
 class Phase(enum.Enum):
@@ -57,18 +60,15 @@ class Phase(enum.Enum):
 
 
 class _Entry:
-    __slots__ = ("key", "name", "phase", "ref", "wake_again")
+    __slots__ = ("key", "name", "phase", "ref", "wake_again", "why")
 
     def __init__(self, key: ParentKey, name: str, ref: Ref) -> None:
         self.key = key
         self.name = name
         self.ref = ref
         self.phase = Phase.AWAKE
+        self.why = ""  # it is quarantined
         self.wake_again = False  # the parent is wanted (again) once this actor has ended
-
-
-class Escalation(RuntimeError):
-    """Too many distinct actors fail: it is not them."""
 
 
 ClusterFactory = Callable[[ParentKey], Factory]
@@ -93,6 +93,8 @@ class DirectoryActor(Behaviour):
         self._entries: dict[str, _Entry] = {}
         self._sync: dict[str, tuple[bool, bool, str]] = {}
         self._escalated = False
+        self._told: dict[int, str] = {}  # conditions under way: sequence → actor
+        self._sequence = 0
 
     def on_start(self) -> None:
         self.ctx.monitor(self._gateway)
@@ -132,10 +134,10 @@ class DirectoryActor(Behaviour):
             self._release(message.name, "probe")
         elif isinstance(message, Released):
             self._release(_name(message.parent), message.by)
-        elif isinstance(message, BroadcastWanted):
-            self._broadcast(message.message)
         elif isinstance(message, StatusAnswered):
-            pass  # of a quarantine's condition: written or overtaken, both are fine
+            self._condition_answered(message)
+        elif isinstance(message, ConditionDue):
+            self._tell_condition(message.name)
         else:
             super().on_receive(message)
 
@@ -179,7 +181,7 @@ class DirectoryActor(Behaviour):
         entry = self._entries.get(_name(message.parent))
         if entry is None or entry.ref != message.ref or entry.phase not in (Phase.PASSIVATING, Phase.AWAKE):
             return
-        if message.asleep and not entry.wake_again:
+        if message.asleep and entry.phase is Phase.PASSIVATING and not entry.wake_again:
             entry.phase = Phase.CLOSING
             self.ctx.tell(entry.ref, Stop())
         else:
@@ -200,8 +202,10 @@ class DirectoryActor(Behaviour):
     def _down(self, down: Down) -> None:
         entry = self._entries.get(down.name)
         if entry is None:
-            if down.reason != "stopped":
-                self._broadcast(AskAgain())  # the gateway or the StatusActor: its mailbox keeps what is told meanwhile
+            if down.reason != "stopped":  # the gateway or the StatusActor: its mailbox keeps what is told meanwhile
+                self._broadcast(AskAgain())
+                for name in list(self._entries):
+                    self._tell_condition(name)
             return
         if down.reason == "stopped":
             self._forget(entry)
@@ -223,7 +227,7 @@ class DirectoryActor(Behaviour):
             self._quarantine(entry, down)
         else:
             entry.phase = Phase.DOWN
-            restart = RestartDue(name=down.name, incarnation=down.incarnation)
+            restart = RestartDue(name=down.name)
             self.ctx.schedule(("restart", down.name), after_s, restart)
 
     def _forget(self, entry: _Entry) -> None:
@@ -248,18 +252,35 @@ class DirectoryActor(Behaviour):
         self.ctx.emit(ActorQuarantined(actor=entry.name, deaths=deaths, error=down.error))
         self.ctx.tell(entry.ref, Park())
         self.ctx.schedule(("probe", entry.name), PROBE_AFTER_S, ProbeDue(name=entry.name))
-        parent = self._store.parent(entry.key)
-        if parent is not None:
-            now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
-            message = (
-                f"its actor died {deaths} times, last of {down.error}; it is tried again on a spec change or "
-                f"within {PROBE_AFTER_S / 60:.0f} min"
-            )
-            status = replaced_condition(parent, now, "Ready", False, "Quarantined", message)
-            self.ctx.tell(self._status, StatusWanted(
-                parent=entry.key, uid=parent.uid, version=parent.version, status=status, sequence=0,
-                reply_to=self.ctx.ref,
-            ))  # fmt: skip
+        entry.why = (
+            f"its actor died {deaths} times, last of {down.error}; it is tried again on a spec change or "
+            f"within {PROBE_AFTER_S / 60:.0f} min"
+        )
+        self._tell_condition(entry.name)
+
+    def _tell_condition(self, name: str) -> None:
+        """Have the parent's status say that it is quarantined: its own actor cannot."""
+        entry = self._entries.get(name)
+        parent = self._store.parent(entry.key) if entry is not None else None
+        if entry is None or parent is None or entry.phase is not Phase.QUARANTINED:
+            return
+        now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
+        self._sequence += 1
+        self._told[self._sequence] = name
+        wish = StatusWanted(
+            parent=entry.key,
+            uid=parent.uid,
+            version=parent.version,
+            status=replaced_condition(parent, now, "Ready", False, "Quarantined", entry.why),
+            sequence=self._sequence,
+            reply_to=self.ctx.ref,
+        )
+        self.ctx.tell(self._status, wish)
+
+    def _condition_answered(self, answer: StatusAnswered) -> None:
+        name = self._told.pop(answer.sequence, None)
+        if name is not None and answer.state in (StatusState.CONFLICT, StatusState.REFUSED):
+            self.ctx.schedule(("condition", name), CONDITION_RETRY_S, ConditionDue(name=name))
 
     def _release(self, name: str, by: str) -> None:
         entry = self._entries.get(name)

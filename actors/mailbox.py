@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from itertools import count
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -135,28 +136,30 @@ class Mailbox:
     """Three lanes behind pykka's put / get / empty.
 
     *control* is served first and even while the mail is held; *object* mail coalesces by kind and uid, so its size is
-    bounded by the number of objects; everything else is ordinary, first come, first served. Object mail goes first, in
-    rounds: a round takes the kinds that wait when it begins, and then one ordinary message has its turn. So a deadline is
-    handled after all object mail that was there before it, and a flood of events starves nothing.
+    bounded by the number of objects; everything else is ordinary, first come, first served.
+
+    An ordinary message never overtakes object mail that came before it. Object mail that came after it goes first too, so
+    that a reconcile sees all that waits, but only what was there when the ordinary message's turn came: no flood of events
+    starves it.
     """
 
     __slots__ = (
-        "_control", "_dispatcher", "_idle", "_left", "_merge", "_objects", "_ordinary", "_owner", "_round_left", "_round_over",
-        "actor", "closed", "current", "held", "refuses_asks",
+        "_arrivals", "_control", "_dispatcher", "_idle", "_left", "_merge", "_objects", "_ordinary", "_owner",
+        "_round_end", "actor", "closed", "current", "held", "refuses_asks",
     )  # fmt: skip
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._control: deque[Envelope[Any]] = deque()
         self._objects: dict[str, _Pending] = {}
-        self._ordinary: deque[Envelope[Any]] = deque()
+        self._ordinary: deque[tuple[int, Envelope[Any]]] = deque()
+        self._arrivals = count(1)  # numbers what comes in, so that the lanes can tell who was first
         self._idle = dispatcher.new_lock()  # taken while scheduled or running: one bit is the whole scheduler state
         self._merge = dispatcher.new_lock()
         self._idle.acquire()  # nothing runs before the actor is started
         self._left = 0
         self._owner = 0
-        self._round_left = 0  # kinds still to take in this round of object mail
-        self._round_over = False  # one ordinary message is due before the next round
+        self._round_end = 0  # object mail that came before this goes before the ordinary message that waits
         self.actor: Runs | None = None  # the mailbox owns the actor, because refs hold it only weakly
         self.current: Envelope[Any] | None = None
         self.closed = False
@@ -176,13 +179,13 @@ class Mailbox:
             with self._merge:
                 pending = self._objects.get(message.kind)
                 if pending is None:
-                    self._objects[message.kind] = _Pending(message)
+                    self._objects[message.kind] = _Pending(message, next(self._arrivals))
                 else:
                     pending.add(message)
         elif getattr(message, "lane", Lane.ORDINARY) is Lane.CONTROL:
             self._control.append(envelope)
         else:
-            self._ordinary.append(envelope)
+            self._ordinary.append((next(self._arrivals), envelope))
             if self.held and len(self._ordinary) > HELD_MESSAGES_MAX:
                 self._overflow()
         if self.closed:  # appended first, checked second: an ask that races with the last drain is still answered
@@ -224,21 +227,28 @@ class Mailbox:
             envelope = self._control.popleft()
         elif self.held:
             raise TurnOver
-        elif self._objects and (self._round_left or not (self._round_over and self._ordinary)):
-            with self._merge:
-                if not self._round_left:
-                    self._round_left = len(self._objects)
-                pending = self._objects.pop(next(iter(self._objects)))
-            self._round_left -= 1
-            self._round_over = not self._round_left
+        elif (pending := self._next_objects()) is not None:
             envelope = Envelope(pending.message())
         elif self._ordinary:
-            self._round_left, self._round_over = 0, False
-            envelope = self._ordinary.popleft()
+            self._round_end = 0
+            envelope = self._ordinary.popleft()[1]
         else:
             raise TurnOver
         self.current = envelope
         return envelope
+
+    def _next_objects(self) -> _Pending | None:
+        """Object mail, if it is next: the kind that has waited longest is the first in the dict."""
+        if not self._objects:
+            return None
+        with self._merge:
+            kind, first = next(iter(self._objects.items()))
+            if self._ordinary and first.arrival > self._ordinary[0][0]:
+                if not self._round_end:
+                    self._round_end = next(self._arrivals)
+                if first.arrival > self._round_end:
+                    return None
+            return self._objects.pop(kind)
 
     def start(self, actor: Runs) -> None:
         """The actor begins: its first turn runs ``on_start``."""
@@ -261,25 +271,24 @@ class Mailbox:
         dead: list[Any] = []
         with self._merge:
             self._objects.clear()
-        for lane in (self._control, self._ordinary):
-            while lane:
-                try:
-                    envelope = lane.popleft()
-                except IndexError:  # another thread drains too
-                    break
-                if envelope.reply_to is None:
-                    dead.append(envelope.message)
-                else:
-                    _answer_dead(envelope, "stopped before handling the message")
+        while envelope := _popped(self._control) or _popped(self._ordinary):
+            if isinstance(envelope, tuple):
+                envelope = envelope[1]
+            if envelope.reply_to is None:
+                dead.append(envelope.message)
+            else:
+                _answer_dead(envelope, "stopped before handling the message")
         return dead
 
     def refuse_asks(self) -> None:
         """Answer all asks, waiting and coming, with ActorDeadError: nobody will handle them soon."""
         self.refuses_asks = True
-        kept = [e for e in self._ordinary if e.reply_to is None]
-        for envelope in [e for e in self._ordinary if e.reply_to is not None]:
-            _answer_dead(envelope, "is quarantined")
-        self._ordinary = deque(kept)
+        for _ in range(len(self._ordinary)):  # once around: others may be adding at the end
+            arrival, envelope = self._ordinary.popleft()
+            if envelope.reply_to is None:
+                self._ordinary.append((arrival, envelope))
+            else:
+                _answer_dead(envelope, "is quarantined")
 
     def _rest(self) -> None:
         if self.takeable() and not self.closed:
@@ -290,7 +299,7 @@ class Mailbox:
             self._dispatcher.ready(self)
 
     def _overflow(self) -> None:
-        dropped = self._ordinary.popleft()
+        dropped = self._ordinary.popleft()[1]
         if dropped.reply_to is not None:
             _answer_dead(dropped, "is down and its mailbox is full")
         name = getattr(self.actor, "name", "")
@@ -300,9 +309,10 @@ class Mailbox:
 class _Pending:
     """Object mail of one kind, coalescing: newest per uid, and a replacement forgets what came before it."""
 
-    __slots__ = ("_mine", "_of", "entries")
+    __slots__ = ("_mine", "_of", "arrival", "entries")
 
-    def __init__(self, message: Objects) -> None:
+    def __init__(self, message: Objects, arrival: int) -> None:
+        self.arrival = arrival  # of the first message: what joins it later only makes it newer
         self._of = message
         self.entries = message.entries
         self._mine = False  # the first message's dict is its sender's; copy it before the first change
@@ -321,6 +331,13 @@ class _Pending:
         if not self._mine:
             return self._of
         return Objects(kind=self._of.kind, entries=self.entries, replace=self._of.replace, epoch=self._of.epoch)
+
+
+def _popped(lane: deque[T]) -> T | None:
+    try:
+        return lane.popleft()
+    except IndexError:  # empty, perhaps because another thread drains too
+        return None
 
 
 def _answer_dead(envelope: Envelope[Any], why: str) -> None:

@@ -20,9 +20,9 @@ __all__ = [
     "AskAgain",
     "AuditDue",
     "BackendState",
-    "BroadcastWanted",
     "CallEnded",
     "CloseUp",
+    "ConditionDue",
     "DebounceEnded",
     "DispatchDue",
     "Down",
@@ -94,7 +94,6 @@ class RestartDue:
     """supervisor's timer → itself: the backoff of that child has passed. Loss: the child stays down."""
 
     name: str
-    incarnation: int
 
 
 @frozen(kw_only=True)
@@ -225,10 +224,10 @@ class Released:
 
 
 @frozen(kw_only=True)
-class BroadcastWanted:
-    """anyone → directory: hand ``message`` to every ClusterActor. Loss: as the message's."""
+class ConditionDue:
+    """directory's timer → itself: say again in that parent's status that it is quarantined. Loss: nobody is told."""
 
-    message: Any
+    name: str
 
 
 @frozen(kw_only=True)
@@ -382,7 +381,7 @@ class CallEnded:
 
 @frozen(kw_only=True)
 class DrainWanted:
-    """shutdown → gateway and StatusActor: begin nothing new (gateway) or finish what is wanted (status); answer ``Drained``."""
+    """shutdown → gateway and StatusActor: begin nothing new (gateway) or finish what is wanted (status); call ``reply``."""
 
     lane: ClassVar[Lane] = Lane.CONTROL
     reply: Any  # a callable without arguments: called once, from any thread

@@ -8,7 +8,7 @@ backoff; a conflict is the ClusterActor's to decide, because only a newer view c
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +32,7 @@ from .messages import (
 
 RETRY_FIRST_S = 0.2  # of a write that failed on the way; doubles
 RETRY_MAX_S = 5.0  # short: "right within 10 s of the server's return" leaves room for the debounce and one write
+VERSIONS_MAX = 4096  # remembered for the milliseconds until the ClusterActor has our answer; arbitrary, ample for that
 EVENTS_WAITING_MAX = 1000  # Events are best effort: the oldest go first
 
 
@@ -54,7 +55,7 @@ class StatusActor(Behaviour):
         self._writer = writer
         self._in_flight_max = in_flight_max
         self._lanes: dict[ParentKey, _Lane] = {}
-        self._versions: dict[ParentKey, tuple[str, int]] = {}  # uid and resourceVersion after our own last write
+        self._versions: OrderedDict[ParentKey, tuple[str, int]] = OrderedDict()  # uid, resourceVersion we wrote last
         self._ready: deque[ParentKey] = deque()
         self._in_flight_count = 0
         self._events: deque[EventWanted] = deque(maxlen=EVENTS_WAITING_MAX)
@@ -157,6 +158,9 @@ class StatusActor(Behaviour):
     def _written(self, wish: StatusWanted, written: Written) -> None:
         self._written_count += 1
         self._versions[wish.parent] = (wish.uid, written.version)
+        self._versions.move_to_end(wish.parent)
+        if len(self._versions) > VERSIONS_MAX:
+            self._versions.popitem(last=False)
         self.ctx.emit(StatusWritten(parent=str(wish.parent), version=written.version))
         self._answer(wish, StatusAnswered(sequence=wish.sequence, state=StatusState.WRITTEN, written=written))
 

@@ -84,7 +84,7 @@ class Supervisor(Behaviour):
         elif verdict is Verdict.GIVE_UP:
             self._escalate(f"{down.name} died too often, last of {down.error}")
         else:
-            restart = RestartDue(name=down.name, incarnation=down.incarnation)
+            restart = RestartDue(name=down.name)
             self.ctx.schedule(("restart", down.name), after_s, restart)
 
     def _escalate(self, reason: str) -> None:

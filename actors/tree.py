@@ -176,7 +176,10 @@ class System:
             self.stopped = True
 
     def ready(self) -> list[str]:
-        """Why the system is not ready (caches synced, streams up, supervisor whole); empty when it is. Any thread."""
+        """Why the system is not ready (every kind listed once, supervisor whole); empty when it is. Any thread.
+
+        A stream that goes down later does not count: it is retried, and a restart of the process would not help it.
+        """
         if self.end is not None:
             return [self.end.reason]
         reasons = [f"{name} is {cell['state']}" for name, cell in self.cells() if cell["state"] != "running"]

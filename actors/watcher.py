@@ -232,6 +232,7 @@ class ParentWatcher(WatcherActor):
         if old is not None and old.uid != uid:
             self._key_of.pop(old.uid, None)
             post.add(key, old.uid, None)
+            self._spec_changed.append(key)  # created again under its name: another object, and another chance
         self._store.parents[key] = record
         self._key_of[uid] = key
         timeout_s = self._policy.over(record.spec).heartbeat_timeout_s

@@ -1,7 +1,7 @@
 """When to try again: exponential backoff with full jitter, a pause after a throttle, and a circuit breaker.
 
-All three are state machines on the instants handed in; none knows a clock. They differ in whom they hold back. A
-*backoff* delays one thing that failed. A *pause* obeys a backend that said "too much": everything waits, once, however
+All work on the instants handed in; none knows a clock. They differ in whom they hold back. A *backoff* delays one thing
+that failed. A *pause* obeys a backend that said "too much": everything waits, once, however
 many calls in flight were refused for the same reason. A *breaker* protects a backend that fails: after several
 failures in a row nothing is sent for a while, then one call alone tries whether it is well again (all of a queue at
 once would fell it again).
@@ -30,31 +30,6 @@ def bound_s(base_s: float, max_s: float, attempt: int) -> float:
 def full_jitter_s(random: Random, base_s: float, max_s: float, attempt: int) -> float:
     """A delay drawn evenly between 0 and ``bound_s``."""
     return random.uniform(0.0, bound_s(base_s, max_s, attempt))
-
-
-@define
-class Backoff:
-    """Delays between the failures of one thing. After ``calm_s`` without a failure it begins again at ``base_s``."""
-
-    base_s: float
-    max_s: float
-    calm_s: float
-    random: Random
-    _attempt: int = field(init=False, default=0)
-    _calm_at_s: float = field(init=False, default=-math.inf)
-
-    def next_s(self, now: float) -> float:
-        """It failed now: how long to wait. The calm counts from the end of that wait."""
-        if now >= self._calm_at_s:
-            self._attempt = 0
-        delay_s = full_jitter_s(self.random, self.base_s, self.max_s, self._attempt)
-        self._attempt += 1
-        self._calm_at_s = now + delay_s + self.calm_s
-        return delay_s
-
-    def reset(self) -> None:
-        """It has succeeded: the next failure is a first one."""
-        self._attempt = 0
 
 
 @define

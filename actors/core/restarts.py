@@ -23,8 +23,8 @@ CORRELATED_SHARE = 0.20  # of all children, failing within the window: it is not
 class RestartPolicy:
     """Restart intensity and backoff. Burst: ``restarts_max`` at once; sustained: ``restarts_max / period_s`` a second.
 
-    Seconds throughout. The default gives up after 5 deaths in a minute; with the backoff doubling from 0.1 s, those five
-    take at most 3 s, so a child that dies at each start is given up within seconds, and one that dies hourly never is.
+    Seconds throughout. The default gives up at the sixth death in a minute; with the backoff doubling from 0.1 s, those five
+    take at most 3.1 s, so a child that dies at each start is given up within seconds, and one that dies hourly never is.
     """
 
     restarts_max: int = 5

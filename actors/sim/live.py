@@ -37,6 +37,7 @@ API_VERSION = "muster.dev/v1alpha1"
 PLURALS = {"Cluster": "clusters", "ComputeNode": "computenodes", "StorageNode": "storagenodes"}
 KINDS = ("ComputeNode", "StorageNode")
 LABEL = "muster.dev/cluster"
+PATIENCE_S = 15.0
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -96,8 +97,12 @@ class Api:
         raise AssertionError("the second attempt returns or raises")
 
     def do(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Obj:
-        """One request that is answered well, or AssertionError."""
+        """One request that is answered well, or AssertionError. A server that has just started asks for patience (429)."""
+        until_s = time.monotonic() + PATIENCE_S
         code, answer = self.call(method, path, body, kind)
+        while code == 429 and time.monotonic() < until_s:
+            time.sleep(0.1)
+            code, answer = self.call(method, path, body, kind)
         assert code < 300, f"{method} {path}: {code} {answer.get('message', answer)}"
         return answer
 

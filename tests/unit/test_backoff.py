@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from actors.core.backoff import Backoff, Breaker, BreakerState, Pause, bound_s, full_jitter_s
+from actors.core.backoff import Breaker, BreakerState, Pause, bound_s, full_jitter_s
 
 
 class Always:
@@ -36,17 +36,6 @@ def test_full_jitter_draws_from_the_whole_range() -> None:
 
     assert 0 <= min(drawn) < 1
     assert 7 < max(drawn) <= 8
-
-
-def test_backoff_begins_again_after_calm() -> None:
-    """Yesterday's trouble must not delay today's first retry."""
-    backoff = Backoff(1.0, 60.0, 30.0, Always(1.0))
-
-    assert [1.0, 2.0, 4.0] == [backoff.next_s(now) for now in (0, 2, 5)]
-    assert 8.0 == backoff.next_s(5 + 4 + 29.9), "not calm for long enough"
-    assert 1.0 == backoff.next_s(38.9 + 8 + 30)
-    backoff.reset()
-    assert 1.0 == backoff.next_s(80)
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,44 @@ def test_a_deadline_is_handled_after_all_object_mail_that_was_there_before_it(st
     assert [getattr(m, "kind", m) for m in stage.log[-4:]] == ["A", "B", "C", "deadline"]
 
 
+def test_a_deadline_does_not_overtake_object_mail_in_a_later_turn(stage: Stage) -> None:
+    """Nor when an earlier turn ended with object mail: each message is judged by who came first."""
+    stage.tell(Objects(kind="A", entries={"a": _child("a", 1)}))
+
+    stage.ref.tell(Objects(kind="B", entries={"b": _child("b", 1)}))
+    stage.ref.tell("deadline")
+    stage.world.settle()
+
+    assert [getattr(m, "kind", m) for m in stage.log[-3:]] == ["A", "B", "deadline"]
+
+
+def test_a_flood_of_object_mail_does_not_starve_a_deadline(stage: Stage) -> None:
+    """An actor that gets new object mail while it handles object mail still comes to its timers."""
+
+    class Flooded(Behaviour):
+        def __init__(self, ctx: Context) -> None:
+            super().__init__(ctx)
+            self.rounds = 0
+
+        def on_receive(self, message: Any) -> Any:
+            if isinstance(message, Objects):
+                self.rounds += 1
+                assert self.rounds < 100, "starved"
+                self.ctx.tell(self.ctx.ref, message)
+            else:
+                stage.log.append(self.rounds)
+                self.ctx.stop()
+
+    with using(stage.world):
+        ref = Cell.start(name="flooded", factory=Flooded)
+    for kind in "AB":
+        ref.tell(Objects(kind=kind, entries={}))
+    ref.tell("deadline")
+    stage.world.settle()
+
+    assert stage.log[-1] == 2 + 2  # what was there before it, and what was there when its turn came
+
+
 def test_the_same_seed_gives_the_same_trace_and_another_seed_another() -> None:
     """A simulation that cannot be repeated finds nothing."""
 
