@@ -34,7 +34,7 @@ from ratelimit import RateLimitException, limits
 from .actor import Behaviour, Context
 from .core.backoff import Breaker, Pause, full_jitter_s
 from .core.batch import QUANTUM, Queue, when_to_send
-from .core.errors import BackendError, CallTimeout, Malformed, Refused, Throttled, Unavailable
+from .core.errors import BackendError, CallTimeout, Malformed, Misconfigured, Refused, Throttled, Unavailable
 from .core.events import BackendPaused, BreakerMoved, CallAnswered, CallSent, FuseTripped, ItemsWithdrawn
 from .core.keys import Answers, call_id
 from .core.model import Item, ParentKey
@@ -46,7 +46,7 @@ from .messages import BackendState, CallEnded, DispatchDue, DrainWanted, ItemAns
 _TIMER = "dispatch"
 # Failures in a row until parents are told: one hiccup is no news and would cost each of them two status writes.
 _UNREACHABLE_AFTER = 2
-_OUTCOMES: dict[type[BaseException], str] = {CallTimeout: "timeout", Malformed: "malformed"}
+_OUTCOMES = {CallTimeout: "timeout", Malformed: "malformed", Misconfigured: "misconfigured"}
 
 
 @frozen(kw_only=True)
@@ -397,7 +397,7 @@ class BatchGatewayActor(Behaviour):
         """No good answer: the items are sent again with the same keys, once they cannot be in flight any more."""
         call = opened.call
         arrived = not isinstance(error, BackendError) or error.arrived
-        slot = self._ledger.release(call.id, now, unknown=arrived and not isinstance(error, Malformed))
+        slot = self._ledger.release(call.id, now, unknown=arrived and not isinstance(error, (Malformed, Misconfigured)))
         self._pause.answered(opened.slot.taken_s)
         if slot.may_arrive_until_s > now:
             self._queue.embargo(slot.uids, slot.may_arrive_until_s, now)

@@ -79,11 +79,18 @@ class StatusActor(Behaviour):
             if message.outcome.error is not None:
                 self.ctx.emit(EventFailed(parent=str(message.parent), message=str(message.outcome.error)))
         elif isinstance(message, DrainWanted):
-            self._draining = True
-            self._drains.append(message.reply)
+            self._drain(message)
         else:
             super().on_receive(message)
         self._begin()
+
+    def _drain(self, message: DrainWanted) -> None:
+        self._draining = True
+        self._drains.append(message.reply)
+        for key, lane in self._lanes.items():
+            if lane.current is None and self.ctx.scheduled(("retry", key)):  # once more, now: there is no later
+                self.ctx.cancel(("retry", key))
+                self._ready.append(key)
 
     def _wanted(self, wish: StatusWanted) -> None:
         lane = self._lanes.setdefault(wish.parent, _Lane())
@@ -136,9 +143,12 @@ class StatusActor(Behaviour):
         elif isinstance(error, Conflict):
             self._failed(wish, error, None)
             self._answer(wish, StatusAnswered(sequence=wish.sequence, state=StatusState.CONFLICT, message=str(error)))
-            if lane.waiting is not None:  # made from the same stale view: it goes the same way
-                refused = StatusAnswered(sequence=lane.waiting.sequence, state=StatusState.CONFLICT, message=str(error))
-                self._answer(lane.waiting, refused)
+            waiting = lane.waiting
+            if waiting is not None and waiting.uid == wish.uid and waiting.version <= wish.version:
+                # Made from the same stale view: it goes the same way.
+                self._answer(
+                    waiting, StatusAnswered(sequence=waiting.sequence, state=StatusState.CONFLICT, message=str(error))
+                )
                 lane.waiting = None
         elif isinstance(error, NotFound):
             self._versions.pop(wish.parent, None)

@@ -17,7 +17,8 @@
         ├── Throttled            429 or 503 with Retry-After: arrived, refused; carries retry_after_s
         ├── CallTimeout          no answer in time: the outcome is unknown
         ├── Unavailable          5xx, refused, reset: the outcome is unknown unless it never left
-        ├── Refused              another 4xx, a redirect: will not get better by itself
+        ├── Misconfigured        a redirect, 401, 403, 404, 405: about the address or the rights, never about an item
+        ├── Refused              another 4xx: the request itself, perhaps because of one item in it
         └── Malformed            an answer that cannot be understood: the outcome is unknown
 """
 
@@ -106,8 +107,12 @@ class Unavailable(BackendError):
     """5xx, or the connection failed: each item may or may not have been executed."""
 
 
+class Misconfigured(BackendError):
+    """A redirect, 401, 403, 404 or 405: the address or the rights are wrong; no item was looked at."""
+
+
 class Refused(BackendError):
-    """A 4xx that is not a throttle, or a redirect: the request itself is not accepted."""
+    """Another 4xx: the request itself is not accepted, perhaps because of one item in it."""
 
 
 class Malformed(BackendError):

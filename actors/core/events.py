@@ -235,7 +235,7 @@ class CallSent(Fact):
 
 @frozen(kw_only=True)
 class CallAnswered(Fact):
-    """A batch call ended. ``outcome``: answered, throttled, timeout, unavailable, refused, malformed."""
+    """A batch call ended. ``outcome``: answered, throttled, timeout, unavailable, misconfigured, refused, malformed."""
 
     operation: str
     call: str

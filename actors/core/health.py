@@ -61,7 +61,7 @@ class Roll:
         old = self.children.get(child.uid)
         self.children[child.uid] = child
         if old is not None:
-            if old.same_matter(child):
+            if old.same_matter(child) and old.incident == child.incident:  # silent, heard, silent again is another one
                 if child.eligible:
                     self.eligible[child.uid] = child
                 return False

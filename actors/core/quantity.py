@@ -41,7 +41,9 @@ def format_duration(seconds: float) -> str:
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if millis and millis % size == 0:
             return f"{millis // size}{unit}"
-    return f"{millis / 1000:g}s" if millis > 1000 else f"{millis}ms" if millis else "0s"
+    if millis > 1000:
+        return f"{millis // 1000}.{millis % 1000:03}".rstrip("0") + "s"
+    return f"{millis}ms" if millis else "0s"
 
 
 def parse_share(value: object) -> Share:

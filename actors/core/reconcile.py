@@ -64,15 +64,15 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     conditions.put("Paused", parent.spec.paused, "PausedBySpec" if parent.spec.paused else "NotPaused", "")
 
     events = []
-    if conditions.flipped("RemediationAllowed", to="False") and held:
+    if conditions.became("RemediationAllowed", "TooManyUnhealthy"):
         events.append(EventNote(
             type="Warning", reason="TooManyUnhealthy", action="HoldRepairs",
             note=f"repairs are held: {eligible} of {total} need repair, the limit is {policy.max_unhealthy}",
         ))  # fmt: skip
-    elif conditions.flipped("RemediationAllowed", to="True", since="False"):
+    elif conditions.opened("RemediationAllowed"):
         events.append(EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs",
                                 note=f"repairs go on: {eligible} of {total} need repair"))  # fmt: skip
-    if problems and conditions.flipped("Ready", to="False"):
+    if conditions.became("Ready", "InvalidSpec"):
         events.append(EventNote(type="Warning", reason="InvalidSpec", action="ReadSpec", note="; ".join(problems)))
 
     status: dict[str, Any] = {
@@ -196,11 +196,19 @@ class _Conditions:
             "lastTransitionTime": before.get("lastTransitionTime", self._now) if same else self._now,
         })  # fmt: skip
 
-    def flipped(self, name: str, *, to: str, since: str | None = None) -> bool:
-        """Whether that condition has just become ``to`` (coming from ``since``, where given)."""
-        before = self._before.get(name, {}).get("status")
-        now = next(c["status"] for c in self.list if c["type"] == name)
-        return bool(now == to and before != to and since in (None, before))
+    def became(self, name: str, reason: str) -> bool:
+        """Whether that condition has ``reason`` now and had another before.
+
+        Not whether it flipped: from Paused to TooManyUnhealthy it stays False, and that is news all the same.
+        """
+        return bool(self._now_of(name)["reason"] == reason != self._before.get(name, {}).get("reason"))
+
+    def opened(self, name: str) -> bool:
+        """Whether that condition was False and is True now."""
+        return bool(self._before.get(name, {}).get("status") == "False" and self._now_of(name)["status"] == "True")
+
+    def _now_of(self, name: str) -> dict[str, Any]:
+        return next(c for c in self.list if c["type"] == name)
 
 
 def rfc3339(wall_s: float) -> str:

@@ -16,14 +16,15 @@ from .model import Child, Item, ParentKey
 
 
 class _Attempt:
-    __slots__ = ("answered_s", "incident", "key", "round", "since_s")
+    __slots__ = ("answered_s", "before", "incident", "key", "round", "since_s")
 
-    def __init__(self, item: Item, round_number: int) -> None:
+    def __init__(self, item: Item, before: _Attempt | None) -> None:
         self.incident = item.incident
         self.key = item.key
-        self.round = round_number
+        self.round = 0 if before is None else before.round + 1
         self.since_s = item.since_s
         self.answered_s: float | None = None
+        self.before = before  # the answered round before this one, while this one has no answer
 
 
 class Repairs:
@@ -75,24 +76,30 @@ class Repairs:
             attempt = self._attempts.get(item.uid)
             if attempt is not None and attempt.key == item.key:
                 continue
-            round_number = 0
             if attempt is not None:
                 self._open.pop(attempt.key, None)
-                round_number = attempt.round + 1 if attempt.incident == item.incident else 0
-            self._attempts[item.uid] = _Attempt(item, round_number)
+                if attempt.incident != item.incident:
+                    attempt = None
+            self._attempts[item.uid] = _Attempt(item, attempt)
             self._open[item.key] = item.uid
 
     def answered(self, key: str, at_s: float) -> None:
         """The attempt has its answer and cools down from ``at_s``. Unknown and older keys change nothing."""
         uid = self._open.pop(key, None)
         if uid is not None:
-            self._attempts[uid].answered_s = at_s
+            attempt = self._attempts[uid]
+            attempt.answered_s, attempt.before = at_s, None
 
     def withdrawn(self, key: str) -> None:
-        """The attempt was never sent: forget it, so that the same key can be asked again."""
+        """The attempt was never sent: forget it, so that the same key can be asked again.
+
+        The rounds before it stand: a key that was executed once is answered without being executed.
+        """
         uid = self._open.pop(key, None)
         if uid is not None:
-            del self._attempts[uid]
+            before = self._attempts.pop(uid).before
+            if before is not None:
+                self._attempts[uid] = before
 
     def forget(self, uid: str) -> None:
         """The child is gone."""

@@ -27,7 +27,16 @@ from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionErro
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 from urllib3.util import Url, parse_url
 
-from ..core.errors import BackendError, CallTimeout, Malformed, Refused, SettingsError, Throttled, Unavailable
+from ..core.errors import (
+    BackendError,
+    CallTimeout,
+    Malformed,
+    Misconfigured,
+    Refused,
+    SettingsError,
+    Throttled,
+    Unavailable,
+)
 from ..core.ports import Call, ItemResult, Reply
 
 BATCH_PATH = "/v1/nodes:batchRepair"
@@ -247,11 +256,13 @@ class HttpBackend:
             return Unavailable(said + text)
         if 300 <= status < 400:
             where = headers.get("Location", "nowhere")[:_TEXT_MAX]
-            return Refused(f"{said}, a redirect to {where}: redirects are not followed, set the backend's URL to that")
+            return Misconfigured(
+                f"{said}, a redirect to {where}: redirects are not followed, set the backend's URL to that"
+            )
         if status in (401, 403):
-            return Refused(f"{said}{text}; check the backend token and what it may do")
+            return Misconfigured(f"{said}{text}; check the backend token and what it may do")
         if status in (404, 405):
-            return Refused(f"{said}{text}; check the backend URL, to which {BATCH_PATH} is added")
+            return Misconfigured(f"{said}{text}; check the backend URL, to which {BATCH_PATH} is added")
         if 400 <= status < 500:
             return Refused(said + text)
         return Malformed(f"{said}, which is no answer to a POST")

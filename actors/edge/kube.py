@@ -14,6 +14,7 @@ import contextlib
 import importlib.metadata
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -26,7 +27,7 @@ import msgspec
 import urllib3
 from attrs import frozen
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from ..core.errors import ApiError, SettingsError, Undecodable, Unreachable
@@ -121,7 +122,7 @@ class KubeClient:
         return self._server
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections. Harmless at any time: when one has gone dead without a word, the others are dead, too."""
         self._pool.clear()
 
     def sever(self, thread: int) -> None:
@@ -197,8 +198,12 @@ class KubeClient:
                     redirect=False,
                     preload_content=False,
                 )
+            except ClosedPoolError as error:  # another thread has just closed the idle ones; nothing was sent
+                if attempt == 1:
+                    continue
+                raise self._unreachable(method, path, error) from error
             except SSLError as error:
-                if attempt == 1 and self._reload(loads):
+                if attempt == 1 and not _hung_up(error) and self._reload(loads):
                     continue
                 raise self._unreachable(method, path, error) from error
             except (HTTPError, OSError, ValueError) as error:
@@ -313,10 +318,11 @@ class KubeClient:
         cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
         if isinstance(cause, NewConnectionError):
             what, cure = "the connection is refused", "is it running, and is the address right?"
-        elif isinstance(cause, SSLError):
+        elif isinstance(cause, SSLError) and not _hung_up(cause):
             what, cure = f"TLS failed ({cause})", "check the certificate authority in the kubeconfig"
         elif isinstance(cause, (HTTPTimeoutError, TimeoutError)):
             what, cure = "no answer in time", "it may be overloaded, or a network drops packets"
+            self.close()  # the next request would wait as long on the next one
         else:
             what, cure = f"the connection broke ({type(cause).__name__}: {cause})", "retried by itself"
         return Unreachable(f"{self._server}: {method} {path}: {what}; {cure}"[:_MESSAGE_MAX])
@@ -349,6 +355,11 @@ class KubeClient:
         text = f"{self._server}: {method} {path}: {code} {message or response.reason or ''}".rstrip()
         wait_s = retry_after_s(response.headers.get("Retry-After"), wall_s(response.headers.get("Date")))
         return api_error(code, (text[:_MESSAGE_MAX] + (f"; {cure}" if cure else "")), wait_s)
+
+
+def _hung_up(error: SSLError) -> bool:
+    """Whether the other side went away during the handshake: an outage, which says nothing about certificates."""
+    return any(isinstance(each, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for each in (error.__cause__, *error.args))
 
 
 def _verb(method: str, path: str, query: Mapping[str, str]) -> str:

@@ -236,8 +236,11 @@ class KubeReader:
             error = Unreachable(f"{self._client.server}: GET {each.path}: the stream broke ({what})"[:500])
         finally:
             run.busy = False
+        if error is not None:
+            self._client.close()  # a half-open one is not alone: no status is to wait for an answer on an idle one
         with each.lock:
-            stream.ended(self._clock.now(), error)
+            if not run.over:  # else it was we who broke it, and nobody is to hear of an outage
+                stream.ended(self._clock.now(), error)
 
     def _list(self, each: _Kind, run: _Run, stream: Stream, action: ListPage) -> None:
         query = {"limit": str(PAGE_ITEMS)} | ({"continue": action.token} if action.token else {})

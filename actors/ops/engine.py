@@ -80,6 +80,11 @@ class RealEngine:
         self._clock = self._dispatcher.clock
         self._ticked_s = self._clock.now()
 
+    @property
+    def system(self) -> System:
+        """The tree, for who only looks."""
+        return self._system
+
     def start(self) -> None:
         """Start the threads, then the tree."""
         self._dispatcher.start()

@@ -24,7 +24,7 @@ import attrs
 import structlog
 from structlog.typing import EventDict
 
-from ..core.events import Fact
+from ..core.events import Fact, ObjectRefused, ParentDisputed, ParentMissing, RecordSkipped
 from ..core.ports import Clock
 
 LINES_PER_SECOND = 5  # of one kind about one thing: enough to see a pattern, too few to bury the rest
@@ -35,6 +35,13 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 _Entry = tuple[float, str, str, object, Callable[[], Mapping[str, Any]]]  # wall_s, level, event, subject, its fields
 _SUBJECTS = ("actor", "supervisor", "parent", "kind", "operation")
+CURES: dict[type[Fact], str] = {
+    # What a person can do about it; the others carry their cure in their message, or there is nothing to be done.
+    ObjectRefused: "mend the object, or delete it; until then its last good record stays, and others are not affected",
+    ParentMissing: "create that parent, or correct the nodes that name it; they are counted once it is there",
+    ParentDisputed: "let its owner reference, its label and its spec name the same parent",
+    RecordSkipped: "see the crash before this line; the record is tried again with its object's next change",
+}
 _OWN = frozenset({"timestamp", "level", "event"})
 _SECRET_FIELD = re.compile(r"(?i)(^|[_-])(token|password|passwd|secret|authorization|api_?key|cookie)s?$")
 _SECRETS = (
@@ -149,7 +156,9 @@ class Logs:
         if LEVELS.get(fact.level, 20) < self._threshold:
             return
         subject = next((getattr(fact, name) for name in _SUBJECTS if hasattr(fact, name)), "")
-        self._put(fact.level, event_name(type(fact)), subject, lambda: attrs.asdict(fact, recurse=False))
+        cure = CURES.get(type(fact))
+        more = {} if cure is None else {"cure": cure}
+        self._put(fact.level, event_name(type(fact)), subject, lambda: attrs.asdict(fact, recurse=False) | more)
 
     def line(self, level: str, event: str, **fields: Any) -> None:
         """Queue a line that no fact stands for (start, stop, settings)."""

@@ -47,7 +47,7 @@ class Site:
         return f"{cluster}-{number:02}"
 
     def change_everything(self) -> None:
-        """Reports change, nodes go, all of c1's go, and come again under the same names: otherwise, elsewhere, or not at all."""
+        """Reports change; nodes go (all of c1's) and come again under the same names: otherwise, elsewhere, or not at all."""
         fleet = self.fleet
         for number in range(4):
             fleet.report(self.name("c0", number), False, kind_of(number))
@@ -112,7 +112,7 @@ def test_the_server_stops_and_starts_again(site: Site, server: RealApiServer, ou
     """Every connection is refused meanwhile. A status that could not be written then must not keep the next one waiting, so the
     backend fails, too: its condition changes while there is nobody to tell."""
     site.fleet.report(site.name("c2", 0), False, kind_of(0))
-    until(lambda: site.backend.repaired(), 10.0, "one repair")
+    until(site.backend.repaired, 10.0, "one repair")
     site.backend.faults({"do": "error", "code": 503})
     site.fleet.report(site.name("c2", 5), False, kind_of(5))
     server.stop()
@@ -179,6 +179,8 @@ def test_open_connections_swallow_everything(site: Site) -> None:
     for number in range(3):  # several statuses at a time: as many idle connections
         together(partial(site.fleet.report, site.name(cluster, number), False, kind_of(number)) for cluster in CLUSTERS)
     site.fleet.agree(RETURN_S)
+    until(lambda: len(site.backend.repaired()) == 3 * len(CLUSTERS), 5.0, "the repairs of these")
+    time.sleep(1.0)  # nothing is left to be written: the first to use a dead connection is a stream
     site.proxy.mode = Mode.SWALLOW
     began_s = time.monotonic()
     time.sleep(0.3)  # each connection has looked at the mode

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Self
 
 import pytest
 
@@ -38,7 +39,7 @@ class Beats:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Beats:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -62,8 +63,8 @@ def test_counts_are_the_truth_after_every_change(
     operator: Callable[..., Operator],
     backend: Callable[..., BackendServer],
 ) -> None:
-    """Every way in which a fleet changes, on one server in one life of the operator: what one change leaves behind (a phantom, a
-    stale version, a parent not woken) shows at the next."""
+    """Every way in which a fleet changes, on one server in one life of the operator: what one change leaves behind (a phantom,
+    a stale version, a parent not woken) shows at the next."""
     repairs = backend("--quota", "10/1s")
     muster = operator(repairs.url, cold_start="0s").ready()
     upset = len(muster.lines("stream_down"))  # "storage is (re)initializing", while the kinds are new to the server

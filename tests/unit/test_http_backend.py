@@ -17,7 +17,16 @@ import pytest
 import yaml
 from attrs import define, field
 
-from actors.core.errors import BackendError, CallTimeout, Malformed, Refused, SettingsError, Throttled, Unavailable
+from actors.core.errors import (
+    BackendError,
+    CallTimeout,
+    Malformed,
+    Misconfigured,
+    Refused,
+    SettingsError,
+    Throttled,
+    Unavailable,
+)
 from actors.core.model import Item, ParentKey
 from actors.core.ports import Call
 from actors.edge.backend import BATCH_PATH, HttpBackend
@@ -151,10 +160,10 @@ def test_a_success_without_results_accepts_all(service: Service, status: int, bo
         (500, {}, Unavailable, None, "answered 500: 'boom'"),
         (408, {}, Unavailable, None, "answered 408"),
         (400, {}, Refused, None, "answered 400: 'boom'"),
-        (401, {}, Refused, None, "check the backend token"),
-        (404, {}, Refused, None, "check the backend URL"),
-        (302, {"Location": "http://elsewhere/x"}, Refused, None, "redirect to http://elsewhere/x"),
-        (307, {}, Refused, None, "redirect to nowhere"),
+        (401, {}, Misconfigured, None, "check the backend token"),
+        (404, {}, Misconfigured, None, "check the backend URL"),
+        (302, {"Location": "http://elsewhere/x"}, Misconfigured, None, "redirect to http://elsewhere/x"),
+        (307, {}, Misconfigured, None, "redirect to nowhere"),
     ],
 )
 def test_each_status_has_its_place_in_the_error_tree(

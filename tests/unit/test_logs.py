@@ -12,7 +12,7 @@ import pytest
 
 from actors.core import events
 from actors.core.events import ActorCrashed, Fact, ObjectRefused, Reconciled, StatusFailed, StreamDown, ValveMoved
-from actors.ops.logs import FIELD_CHARS_MAX, LINES_PER_SECOND, Logs, RepeatBound, event_name, in_json, masked
+from actors.ops.logs import CURES, FIELD_CHARS_MAX, LINES_PER_SECOND, Logs, RepeatBound, event_name, in_json, masked
 
 
 class StoppedClock:
@@ -65,7 +65,7 @@ def test_a_fact_becomes_one_line_with_a_constant_name_and_its_fields() -> None:
     assert logged(refused()) == [
         {
             "timestamp": "2023-11-14T22:13:20.250Z", "level": "warning", "event": "object_refused", "kind": "ComputeNode",
-            "place": "a/b", "why": "spec is a list",
+            "place": "a/b", "why": "spec is a list", "cure": CURES[ObjectRefused],
         }
     ]  # fmt: skip
 
