@@ -46,7 +46,8 @@ from .messages import BackendState, CallEnded, DispatchDue, DrainWanted, ItemAns
 _TIMER = "dispatch"
 # Failures in a row until parents are told: one hiccup is no news and would cost each of them two status writes.
 _UNREACHABLE_AFTER = 2
-_OUTCOMES = {CallTimeout: "timeout", Malformed: "malformed", Misconfigured: "misconfigured"}
+_Outcomes = dict[type[BaseException], str]
+_OUTCOMES: _Outcomes = {CallTimeout: "timeout", Malformed: "malformed", Misconfigured: "misconfigured"}
 
 
 @frozen(kw_only=True)
@@ -480,9 +481,8 @@ class BatchGatewayActor(Behaviour):
             self._counts[f"items_{name}"] += count
         name, seconds = opened.call.id, now - opened.slot.taken_s
         operation = self._settings.operation
-        self.ctx.emit(
-            CallAnswered(operation=operation, call=name, outcome=outcome, seconds=seconds, message=message, **tally)
-        )
+        fact = CallAnswered(operation=operation, call=name, outcome=outcome, seconds=seconds, message=message, **tally)
+        self.ctx.emit(fact)
 
     def statistics(self) -> dict[str, object]:
         """Queue, slots, gates, and counters of this incarnation (the ledger's are of the process)."""

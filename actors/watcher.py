@@ -15,7 +15,7 @@ from typing import Any
 from pykka import ActorDeadError
 
 from .actor import Behaviour, Context, Ref
-from .core.events import ParentMissing, RecordSkipped
+from .core.events import ParentMissing, ParentUnnamed, RecordSkipped
 from .core.fleet import FleetDefinition
 from .core.model import Child, Parent, ParentKey, Policy, Record
 from .core.ports import Objects, Reader, StreamChanged
@@ -170,6 +170,8 @@ class ChildWatcher(WatcherActor):
         old = records.put(record)
         if old is not None and old.parent != record.parent:
             post.add(old.parent, uid, None)  # a child that moves wakes the parent it leaves
+        if record.parent is None and (old is None or old.parent is not None):
+            self.ctx.emit(ParentUnnamed(kind=self.kind, child=f"{record.namespace}/{record.name}"))
         post.add(record.parent, uid, record)
 
     def _absent(self, entries: dict[str, Record | None]) -> list[str]:

@@ -159,6 +159,15 @@ class ParentMissing(Fact):
 
 
 @frozen(kw_only=True)
+class ParentUnnamed(Fact):
+    """A child names no parent at all: nobody counts it."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    child: str
+
+
+@frozen(kw_only=True)
 class AuditDiffered(Fact):
     """The records differed from the server, or the counts from a recount; repaired. A bug to explain."""
 

@@ -21,7 +21,7 @@ class _Attempt:
     def __init__(self, item: Item, before: _Attempt | None) -> None:
         self.incident = item.incident
         self.key = item.key
-        self.round = 0 if before is None else before.round + 1
+        self.round: int = 0 if before is None else before.round + 1
         self.since_s = item.since_s
         self.answered_s: float | None = None
         self.before = before  # the answered round before this one, while this one has no answer

@@ -147,8 +147,9 @@ class Script:
     def _mass(self, at_s: float) -> list[Deed]:
         """Two thirds of a cluster, and back again: more than the valve lets pass (four at least, or it would not close)."""
         cluster = self._random.choice(self.clusters)
-        members = [name for name, its in self.nodes.items() if its == cluster]
-        struck = self._random.sample(members, max(min(4, len(members)), len(members) * 2 // 3))
+        size = sum(1 for its in self.nodes.values() if its == cluster)
+        members = [name for name, its in self.nodes.items() if its == cluster and self._spared.get(name, 0.0) <= at_s]
+        struck = self._random.sample(members, min(len(members), max(4, size * 2 // 3)))
         for name in struck:
             self._spared[name] = at_s + MASS_S + SPARED_S
         return [Deed(at_s, "fail", name, cluster) for name in struck] + [

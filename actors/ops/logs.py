@@ -24,7 +24,7 @@ import attrs
 import structlog
 from structlog.typing import EventDict
 
-from ..core.events import Fact, ObjectRefused, ParentDisputed, ParentMissing, RecordSkipped
+from ..core.events import Fact, ObjectRefused, ParentDisputed, ParentMissing, ParentUnnamed, RecordSkipped
 from ..core.ports import Clock
 
 LINES_PER_SECOND = 5  # of one kind about one thing: enough to see a pattern, too few to bury the rest
@@ -38,6 +38,7 @@ _SUBJECTS = ("actor", "supervisor", "parent", "kind", "operation")
 CURES: dict[type[Fact], str] = {
     # What a person can do about it; the others carry their cure in their message, or there is nothing to be done.
     ObjectRefused: "mend the object, or delete it; until then its last good record stays, and others are not affected",
+    ParentUnnamed: "name its parent by a controller ownerReference, the label or the field of the fleet's definition",
     ParentMissing: "create that parent, or correct the nodes that name it; they are counted once it is there",
     ParentDisputed: "let its owner reference, its label and its spec name the same parent",
     RecordSkipped: "see the crash before this line; the record is tried again with its object's next change",

@@ -138,6 +138,7 @@ class Metrics:
             events.Listed: self._listed,
             events.ObjectRefused: self._object_refused,
             events.ParentMissing: self._parent_missing,
+            events.ParentUnnamed: self._parent_missing,
             events.ParentDisputed: self._parent_disputed,
             events.AuditDiffered: self._audit_differed,
             events.Reconciled: self._reconciled,
@@ -209,7 +210,7 @@ class Metrics:
     def _object_refused(self, fact: events.ObjectRefused) -> None:
         self._objects_refused.labels(fact.kind).inc()
 
-    def _parent_missing(self, fact: events.ParentMissing) -> None:
+    def _parent_missing(self, fact: events.ParentMissing | events.ParentUnnamed) -> None:
         self._orphans.labels(fact.kind).inc()
 
     def _parent_disputed(self, fact: events.ParentDisputed) -> None:

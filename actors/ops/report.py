@@ -23,7 +23,7 @@ from attrs import field, frozen
 from .truth import ClusterStory, Counts, NodeMoment, NodeStory, Obj, Story, intervals, tell
 
 OBJECTS, ACCESSES, BACKEND = "objects.jsonl", "accesses.jsonl", "backend.jsonl"
-WANTED_MAX = 20  # names in one figure; the logs have the rest
+WRONG_MAX = 20  # names in one figure; the logs have the rest
 
 
 @frozen(kw_only=True)
@@ -156,7 +156,7 @@ def _truth(story: Story, terms: Terms) -> Line:
         shown = _at([(each.at_s, each.counts) for each in cluster.statuses], terms.until_s)
         if shown == true:
             right += 1
-        elif _stale_s(cluster, terms.until_s, only_last=True) <= terms.stale_max_s:
+        elif _staleness(cluster, terms.until_s)[-1] <= terms.stale_max_s:
             behind += 1
         else:
             wrong.append(f"{cluster.name} shows {_brief(shown)}, true is {_brief(true)}")
@@ -168,32 +168,37 @@ def _truth(story: Story, terms: Terms) -> Line:
 
 def _lanes(story: Story, terms: Terms) -> Line:
     """No status was ever stale for longer than the debounce and a write, whatever was queued for repair."""
-    stale = [(_stale_s(each, terms.until_s), each.name) for each in story.clusters if each.born_s < terms.until_s]
+    born = [each for each in story.clusters if each.born_s < terms.until_s]
+    stale = [(max(_staleness(each, terms.until_s), default=0.0), each.name) for each in born]
     worst_s = max((each for each, _ in stale), default=0.0)
     wrong = [f"{name}: {_seconds(each)}" for each, name in stale if each > terms.stale_max_s]
     figure = f"no status was stale for longer than {_seconds(worst_s)} (allowed {terms.stale_max_s:g} s)"
     return _line("lanes", not wrong, figure, {"stalest_s": _round(worst_s), "allowed_s": terms.stale_max_s}, wrong)
 
 
-def _stale_s(cluster: ClusterStory, until_s: float, *, only_last: bool = False) -> float:
-    """The longest time for which what the cluster showed had not been true; ``only_last``: of the last status alone."""
+def _staleness(cluster: ClusterStory, until_s: float) -> list[float]:
+    """For each status that stood (none at all is the first): for how long, at worst, what it shows had not been true."""
     end_s = min(until_s, cluster.gone_s if cluster.gone_s is not None else until_s)
     shown: list[tuple[float, Counts | None]] = [(cluster.born_s, None)]
     shown += [(each.at_s, each.counts) for each in cluster.statuses]
-    spans = list(intervals(shown, end_s))[-1 if only_last else 0 :]
-    worst_s = 0.0
-    for from_s, to_s, counts in spans:
-        true_until_s = cluster.born_s  # before its first status a cluster is as stale as it is old
-        for true_from_s, true_to_s, true in intervals(cluster.counts, end_s):
+    truths = list(intervals(cluster.counts, end_s))
+    ended: dict[Counts | None, float] = {}  # when it was last true, before the status of the day
+    place = 0
+    found = []
+    for from_s, to_s, counts in intervals(shown, end_s):
+        while place < len(truths) and truths[place][1] <= from_s:
+            ended[truths[place][2]] = truths[place][1]
+            place += 1
+        worst_s, true_until_s = 0.0, ended.get(counts, cluster.born_s)
+        for true_from_s, true_to_s, true in truths[place:]:
             if true_from_s >= to_s:
                 break
-            if true != counts:
-                continue
-            if true_from_s > from_s:
-                worst_s = max(worst_s, true_from_s - max(true_until_s, cluster.born_s))
-            true_until_s = true_to_s
-        worst_s = max(worst_s, to_s - true_until_s)
-    return worst_s
+            if true == counts:
+                if true_from_s > from_s:
+                    worst_s = max(worst_s, true_from_s - true_until_s)
+                true_until_s = true_to_s
+        found.append(max(worst_s, to_s - true_until_s))
+    return found
 
 
 def _writes(story: Story, logs: Logs, terms: Terms) -> Line:
@@ -413,7 +418,8 @@ def _shown(story: Story, one: _Incident) -> float | None:
     for status in cluster.statuses[bisect_left(cluster.statuses, began_s, key=lambda each: each.at_s) :]:
         if status.at_s > one.end_s:
             return None
-        if any(true == status.counts for from_s, true in cluster.counts[first:] if from_s <= status.at_s):
+        last = bisect_right(cluster.counts, status.at_s, key=lambda step: step[0])
+        if any(true == status.counts for _, true in cluster.counts[first:last]):
             return status.at_s - began_s
     return None
 
@@ -449,7 +455,7 @@ def _at(steps: Sequence[tuple[float, Any]], at_s: float) -> Any:
 
 
 def _line(promise: str, ok: bool, figure: str, values: dict[str, Any], wrong: Sequence[str] = ()) -> Line:
-    return Line(promise=promise, ok=ok, figure=figure, values=values, wrong=tuple(wrong[:WANTED_MAX]))
+    return Line(promise=promise, ok=ok, figure=figure, values=values, wrong=tuple(wrong[:WRONG_MAX]))
 
 
 def _brief(counts: Counts | None) -> str:

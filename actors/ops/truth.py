@@ -100,18 +100,17 @@ class ClusterStory:
 
 @define(eq=False)
 class Story:
-    """All of it. ``clusters`` in order of creation; ``nodes`` by uid; ``reports`` counts the nodes' own commits."""
+    """All of it. ``clusters`` in order of creation, ``lives`` the same by name; ``nodes`` by uid; ``reports`` counts the nodes' own commits."""
 
     clusters: list[ClusterStory] = field(factory=list)
+    lives: dict[Key, list[ClusterStory]] = field(factory=dict)
     nodes: dict[str, NodeStory] = field(factory=dict)
     reports: int = 0
 
     def of(self, key: Key, at_s: float) -> ClusterStory | None:
         """The cluster of that name which lived at that instant."""
-        for cluster in self.clusters:
-            if cluster.key == key and cluster.born_s <= at_s and (cluster.gone_s is None or at_s < cluster.gone_s):
-                return cluster
-        return None
+        lives = self.lives.get(key, ())
+        return next((one for one in lives if one.born_s <= at_s and (one.gone_s is None or at_s < one.gone_s)), None)
 
 
 @define(eq=False)
@@ -203,6 +202,7 @@ class Replay:
         if line["type"] == "ADDED":
             family.story = ClusterStory(key, str(line["uid"]), now_s)
             self.story.clusters.append(family.story)
+            self.story.lives.setdefault(key, []).append(family.story)
         if "spec" in line:
             family.spec = line["spec"] or {}
             for node in family.members.values():
@@ -220,10 +220,10 @@ class Replay:
         story = family.story
         if story is None:
             return
-        kinds = tuple((kind, *each) for kind, each in sorted(family.counts.items()) if any(each))
+        kinds = tuple((kind, each[0], each[1], each[2]) for kind, each in sorted(family.counts.items()) if any(each))
         healthy, unhealthy, unknown = (sum(each[place] for each in family.counts.values()) for place in range(3))
         total = healthy + unhealthy + unknown
-        _enter(story.counts, now_s, Counts(total, healthy, unhealthy, unknown, kinds))  # type: ignore[arg-type]  # three ints each
+        _enter(story.counts, now_s, Counts(total, healthy, unhealthy, unknown, kinds))
         repair = family.spec.get("repair") or {}
         limit = _limit(repair.get("maxUnhealthy", self._max_unhealthy), total)
         held = family.eligible > limit or repair.get("enabled") is False or bool(family.spec.get("paused"))

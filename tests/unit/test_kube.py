@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,6 +51,7 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.connections_count = 0
         self.answer: Callable[[Asked], Answer] = lambda asked: (200, {}, {})
         outer = self
 
@@ -74,6 +76,10 @@ class Server:
                 pass
 
         class Quiet(ThreadingHTTPServer):
+            def process_request(self, request: Any, client_address: Any) -> None:
+                outer.connections_count += 1
+                super().process_request(request, client_address)
+
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that closes early is what is tested here."""
 
@@ -386,3 +392,55 @@ def test_an_event_that_has_expired_is_made_again(server: Server, client: KubeCli
         writer.record_event(ParentKey("ns", "c1"), "uid", EventNote(type="Normal", reason="R", note="same"))
 
     assert [asked.method for asked in server.asked] == ["POST", "PATCH", "POST"]
+
+
+# --- connections that die ---------------------------------------------------------------------------------------------
+
+
+def test_a_handshake_that_is_hung_up_on_is_an_outage_and_not_a_bad_certificate(tmp_path: Path) -> None:
+    """A starting server, or a load balancer without one, accepts and closes. To send people after certificates then is
+    unkind, and to read the configuration anew for each attempt is work for nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted = []
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                accepted.append(connection.recv(4096))  # the whole hello, so that closing is no reset
+                connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        path = tmp_path / "config"
+        path.write_text(config(f"https://127.0.0.1:{listener.getsockname()[1]}", {}))
+
+        with pytest.raises(Unreachable, match="the connection broke") as caught:
+            KubeClient(path).request("GET", LIST)
+
+        listener.shutdown(socket.SHUT_RDWR)
+    assert "certificate" not in str(caught.value)
+    assert len(accepted) == 1
+
+
+def test_a_request_without_an_answer_closes_the_idle_connections(server: Server, client: KubeClient) -> None:
+    """Where one connection has gone dead without a word, those that wait for use have, too: each would cost its own timeout."""
+    connections = []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/slow":
+            time.sleep(0.5)
+        return 200, {}, {}
+
+    server.answer = answer
+    client.request("GET", "/fine")
+    connections.append(server.connections_count)
+    client.request("GET", "/fine")
+    connections.append(server.connections_count)
+    with pytest.raises(Unreachable, match="no answer in time"):
+        client.request("GET", "/slow", timeout_s=0.1)
+    client.request("GET", "/fine")
+    connections.append(server.connections_count)
+
+    assert connections == [1, 1, 2]
