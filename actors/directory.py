@@ -33,6 +33,7 @@ from .messages import (
     PassivateWanted,
     ProbeDue,
     Released,
+    RepairsWanted,
     RestartDue,
     RosterWanted,
     StatusAnswered,
@@ -60,7 +61,7 @@ class Phase(enum.Enum):
 
 
 class _Entry:
-    __slots__ = ("key", "name", "phase", "ref", "wake_again", "why")
+    __slots__ = ("died", "key", "name", "phase", "ref", "wake_again", "why")
 
     def __init__(self, key: ParentKey, name: str, ref: Ref) -> None:
         self.key = key
@@ -68,6 +69,7 @@ class _Entry:
         self.ref = ref
         self.phase = Phase.AWAKE
         self.why = ""  # it is quarantined
+        self.died = 0  # the newest incarnation whose death was counted
         self.wake_again = False  # the parent is wanted (again) once this actor has ended
 
 
@@ -105,10 +107,12 @@ class DirectoryActor(Behaviour):
             key = _key(name)
             self._entries[name] = _Entry(key, name, ref)
             self.ctx.tell(ref, Monitor(self.ctx.ref))  # answers with its last Down if it is down
-            self._subscribe(key, ref)
-        parents = self._watcher(self._kinds[0])
-        if parents is not None:
-            self.ctx.tell(parents, RosterWanted(ref=self.ctx.ref))
+            if self._store.parent(key) is None:
+                self._gone(key)
+            else:
+                self._subscribe(key, ref)
+        self._tell_watchers(RosterWanted(ref=self.ctx.ref))
+        self._broadcast(AskAgain())  # the Down of the gateway or the StatusActor may be what we died of
 
     def on_receive(self, message: Any) -> Any:
         if isinstance(message, ParentWanted):
@@ -164,7 +168,7 @@ class DirectoryActor(Behaviour):
     def _unsubscribe(self, entry: _Entry) -> None:
         self._tell_watchers(UnsubscribeWanted(parent=entry.key, ref=entry.ref))
 
-    def _tell_watchers(self, message: SubscribeWanted | UnsubscribeWanted) -> None:
+    def _tell_watchers(self, message: SubscribeWanted | UnsubscribeWanted | RosterWanted) -> None:
         """A watcher that has not started yet will say so, and then hears of every subscription."""
         for kind in self._kinds:
             watcher = self._watcher(kind)
@@ -196,7 +200,15 @@ class DirectoryActor(Behaviour):
         entry.wake_again = False
         down = entry.phase in (Phase.DOWN, Phase.QUARANTINED)
         entry.phase = Phase.CLOSING
-        self.ctx.tell(entry.ref, Stop() if down else CloseUp())
+        if down:
+            self._end(entry)
+        else:
+            self.ctx.tell(entry.ref, CloseUp())
+
+    def _end(self, entry: _Entry) -> None:
+        """Stop an actor that is down and whose parent is gone; withdraw in its place what it had queued."""
+        self.ctx.tell(self._gateway, RepairsWanted(parent=entry.key, items=(), reply_to=entry.ref))
+        self.ctx.tell(entry.ref, Stop())
 
     # --- death --------------------------------------------------------------------------------------------------------
     def _down(self, down: Down) -> None:
@@ -211,10 +223,11 @@ class DirectoryActor(Behaviour):
             self._forget(entry)
             return
         if entry.phase is Phase.CLOSING:
-            self.ctx.tell(entry.ref, Stop())
+            self._end(entry)
             return
-        if entry.phase is Phase.QUARANTINED:
+        if down.incarnation <= entry.died:  # told twice: as its supervisor, and as whoever asked to watch it
             return
+        entry.died = down.incarnation
         now_s = self.ctx.clock.now()
         verdict, after_s = self._nursery.died(down.name, now_s, down.uptime_s, self.ctx.random)
         failing = self._nursery.correlated(now_s, len(self._entries))
@@ -295,6 +308,11 @@ class DirectoryActor(Behaviour):
         for entry in self._entries.values():
             if entry.phase in (Phase.AWAKE, Phase.PASSIVATING):
                 self.ctx.tell(entry.ref, message)
+
+    def on_stop(self) -> None:
+        """Its actors end with it."""
+        for entry in self._entries.values():
+            self.ctx.tell(entry.ref, Stop())
 
     def statistics(self) -> dict[str, object]:
         phases: dict[str, int] = {phase.value: 0 for phase in Phase}

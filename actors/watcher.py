@@ -56,6 +56,7 @@ class WatcherActor(Behaviour):
         self._subscribers: dict[ParentKey, Ref] = {}
         self._synced = False
         self._up = False
+        self._down_because = ""
         self._skipped_count = 0
         self._received_count = 0
 
@@ -86,10 +87,12 @@ class WatcherActor(Behaviour):
         elif isinstance(message, StreamChanged):
             if message.epoch == self.ctx.incarnation:
                 self._up = message.up
-                self._tell_sync(message.message or message.reason)
+                self._down_because = message.message or message.reason
+                self._tell_sync()
         elif isinstance(message, RelistWanted):
             self._reader.relist(self.kind)
         elif isinstance(message, RosterWanted):
+            self._tell_sync()
             self._roster(message.ref)
         else:
             super().on_receive(message)
@@ -110,22 +113,26 @@ class WatcherActor(Behaviour):
         self._received_count += len(mail.entries)
         if mail.replace:
             self._synced = self._up = True
-            self._tell_sync("")
+            self._down_because = ""
+            self._tell_sync()
             for parent, ref in self._subscribers.items():
                 self._send_all(parent, ref)
-        unattended: list[ParentKey] = []
+        unattended: dict[ParentKey, None] = {}
         for parent, entries in post.by_parent.items():
             subscriber = self._subscribers.get(parent)
             if subscriber is None:
-                unattended.append(parent)
+                unattended[parent] = None
             elif not mail.replace:  # else it has just been sent everything
                 self.ctx.tell(subscriber, Objects(kind=self.kind, entries=entries))
+        if mail.replace:  # what a dead incarnation had entered and not told is in no list: wake whoever sleeps
+            unattended |= dict.fromkeys(key for key in list(self._store.parents) if key not in self._subscribers)
         if unattended:
-            self._unattended(unattended)
+            self._unattended(list(unattended))
         return post
 
-    def _tell_sync(self, message: str) -> None:
-        self.ctx.tell(self._directory, SyncChanged(kind=self.kind, synced=self._synced, up=self._up, message=message))
+    def _tell_sync(self) -> None:
+        sync = SyncChanged(kind=self.kind, synced=self._synced, up=self._up, message=self._down_because)
+        self.ctx.tell(self._directory, sync)
 
     def _send_all(self, parent: ParentKey, ref: Ref) -> None:
         self.ctx.tell(ref, Objects(kind=self.kind, entries=self._all(parent), replace=True))
@@ -210,7 +217,8 @@ class ParentWatcher(WatcherActor):
         post = super()._objects(mail)
         if mail.replace:
             self._store.parents_listed = True
-        for key in post.by_parent:
+        concerned = {**post.by_parent, **self._subscribers} if mail.replace else post.by_parent
+        for key in concerned:
             if key not in self._store.parents:
                 self.ctx.tell(self._directory, ParentGone(parent=key))
         if self._spec_changed:
@@ -225,8 +233,8 @@ class ParentWatcher(WatcherActor):
                 return
             post.add(key, uid, None)
             if self._store.parents[key].uid == uid:  # else another of the same name is there already
-                del self._store.parents[key]
                 self._set_timeouts(key, None)
+                del self._store.parents[key]
             return
         assert isinstance(record, Parent)
         key = record.key
@@ -235,11 +243,11 @@ class ParentWatcher(WatcherActor):
             self._key_of.pop(old.uid, None)
             post.add(key, old.uid, None)
             self._spec_changed.append(key)  # created again under its name: another object, and another chance
-        self._store.parents[key] = record
-        self._key_of[uid] = key
         timeout_s = self._policy.over(record.spec).heartbeat_timeout_s
         if old is None or self._policy.over(old.spec).heartbeat_timeout_s != timeout_s:
-            self._set_timeouts(key, timeout_s)
+            self._set_timeouts(key, timeout_s)  # before the record: if this dies, the next incarnation sees the difference
+        self._store.parents[key] = record
+        self._key_of[uid] = key
         if old is not None and old.generation != record.generation:
             self._spec_changed.append(key)
         post.add(key, uid, record)

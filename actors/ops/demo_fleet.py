@@ -88,6 +88,7 @@ class Script:
             (2.0, self._replace), (2.2, self._create), (2.4, self._renew), (2.6, self._recover),
         ])  # fmt: skip
         at_s = 0.0
+        chosen: Callable[[float], list[Deed]]
         while True:
             if openings:
                 at_s, chosen = openings.popleft()

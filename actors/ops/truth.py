@@ -100,7 +100,10 @@ class ClusterStory:
 
 @define(eq=False)
 class Story:
-    """All of it. ``clusters`` in order of creation, ``lives`` the same by name; ``nodes`` by uid; ``reports`` counts the nodes' own commits."""
+    """All of it. ``clusters`` in order of creation, ``lives`` the same by name; ``nodes`` by uid.
+
+    ``reports`` counts the commits of nodes' statuses.
+    """
 
     clusters: list[ClusterStory] = field(factory=list)
     lives: dict[Key, list[ClusterStory]] = field(factory=dict)

@@ -1,0 +1,492 @@
+"""``muster demo``: the main job with nothing installed, and a verdict on it at the end.
+
+An embedded API server, an embedded backend and a fleet of simulated users run as processes of their own; the operator runs
+in this one, by the very function that ``run`` calls, over real HTTP. When the time is over it gets the signal that a pod
+would get, and drains. Then the servers end, and ``report`` judges what happened by their logs alone.
+
+Three threads: the main thread is the operator's (it waits for signals, as in a pod); the *director* starts the users once
+the operator is ready, watches the processes and ends the run; the *viewer* draws. The children hold our end of a pipe as
+their standard input, so they end with us however we end. They are in sessions of their own, because Ctrl-C at a terminal
+goes to a whole process group, and the servers must outlive the operator's drain.
+
+``--for`` is the time from the users' first deed to the drain. In its last part (``settle_s``) nothing new befalls the
+fleet, so that every silence and repair under way comes to its end and every status can be judged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self, TextIO
+
+import attrs
+import click
+from attrs import define, field, frozen
+
+from .. import __version__
+from ..core.ports import Facts
+from ..core.quantity import Quota, parse_duration, parse_quota
+from ..edge.settings import Settings
+from ..edge.settings_load import Loaded, load
+from .engine import RealEngine
+from .exit_codes import ExitCode
+from .report import ACCESSES, BACKEND, OBJECTS, Line, Report, Terms, judge, read_logs
+from .run import Both, run_operator
+from .view import Glance, Tally, glance, line, picture
+
+HEAL_AFTER_S = 1.2  # from the execution of a repair to the node's good report
+START_S = 20.0  # a process of ours that is not ready by then has a problem; a loaded machine takes some seconds
+STOP_S = 3.0
+GRACE_S = 5  # of the drain: a demo's calls take milliseconds
+LOOK_S = 0.1
+DRAW_S = 0.25
+PLAIN_S = 1.0
+FORMAT = "muster.dev/demo-report/v1"
+OPERATOR_LOG = "operator.jsonl"
+
+
+def settle_s(for_s: float) -> float:
+    """How much of the time is quiet at the end: heartbeat timeout, repair and recovery take some five seconds."""
+    return min(6.0, 0.4 * for_s)
+
+
+@frozen(kw_only=True)
+class Options:
+    """What the command line asked for. ``for_s`` None: until Ctrl-C."""
+
+    for_s: float | None
+    clusters: int
+    nodes: int
+    seed: int
+    plain: bool
+    as_json: bool
+    quota: Quota
+    batch_max: int
+    keep_logs: Path | None
+
+
+class Interrupt:
+    """Remembers SIGINT and SIGTERM while the operator is not there to take them; ``asked`` says whether one came."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+class Interrupted(Exception):
+    """A signal came before the operator was started."""
+
+
+class Cast:
+    """The other processes, by name. What they say is in ``folder``. Leaving it ends them, last started first."""
+
+    def __init__(self, folder: Path, interrupt: Interrupt) -> None:
+        self._folder = folder
+        self._interrupt = interrupt
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for name in reversed(list(self._running)):
+            self.stop(name)
+
+    def start(self, name: str, module: str, *arguments: object) -> None:
+        """Start ``module`` of our own package (by its place, not by a name that another package could have, too)."""
+        package = (__package__ or "").rpartition(".")[0]
+        home = str(Path(__file__).parents[2])
+        path = os.pathsep.join(each for each in (home, os.environ.get("PYTHONPATH", "")) if each)
+        with (self._folder / f"{name}.out").open("wb") as out, (self._folder / f"{name}.err").open("wb") as err:
+            self._running[name] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-P", "-m", f"{package}.{module}", *map(str, arguments)],
+                stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )  # fmt: skip
+
+    def said(self, name: str, word: str) -> str | None:
+        """What came after ``word`` on its output, to the end of that line; None while it has not said that."""
+        for text in (self._folder / f"{name}.out").read_text("utf-8", "replace").splitlines():
+            if text.split(" ", 1)[0] == word:
+                return text.partition(" ")[2]
+        return None
+
+    def wait(self, name: str, word: str) -> str:
+        """Wait until it says ``word``. Interrupted, or ClickException where it ends or says nothing."""
+        until_s = time.monotonic() + START_S
+        while (found := self.said(name, word)) is None:
+            if self._interrupt.asked:
+                raise Interrupted
+            if name in self.ended() or time.monotonic() > until_s:
+                raise click.ClickException(self.trouble(name, "did not start"))
+            time.sleep(0.02)
+        return found
+
+    def ended(self) -> list[str]:
+        """Who has ended by itself."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
+
+    def trouble(self, name: str, what: str) -> str:
+        """A sentence with the end of what it wrote to stderr."""
+        said = (self._folder / f"{name}.err").read_text("utf-8", "replace").strip()
+        return f"the demo's {name} process {what}" + (f":\n{said[-2000:]}" if said else "")
+
+    def stop(self, name: str) -> None:
+        """End it by closing its standard input; by SIGKILL where that does not help."""
+        process = self._running.pop(name, None)
+        if process is None:
+            return
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@define(eq=False)
+class Stage:
+    """What the threads share. Instants are seconds of the monotonic clock; each field has one writer."""
+
+    options: Options
+    cast: Cast
+    api_url: str
+    tally: Tally = field(factory=Tally)
+    engine: DemoEngine | None = None
+    began_s: float | None = None  # the fleet's process was started
+    drained_from_s: float | None = None  # the operator was asked to end
+    on_time: bool = False  # … by us
+    failure: str = ""
+
+    def left_s(self) -> float | None:
+        """Until the drain; None where nothing ends it but a signal."""
+        if self.options.for_s is None or self.began_s is None:
+            return self.options.for_s
+        return self.began_s + self.options.for_s - time.monotonic()
+
+
+class DemoEngine(RealEngine):
+    """The operator's engine, which also tells when it starts and drains, and may be looked at."""
+
+    def __init__(self, settings: Settings, facts: Facts, stage: Stage) -> None:
+        super().__init__(settings, Both((facts, stage.tally)))
+        self._stage = stage
+        self._quota = settings.quota
+
+    def start(self) -> None:
+        """As ``run``; then the director may begin."""
+        super().start()
+        self._stage.engine = self
+
+    def drain(self, calls_s: float, statuses_s: float) -> list[str]:
+        """As ``run``. Where the time is over anyway, a Ctrl-C in these last moments adds nothing."""
+        self._stage.drained_from_s = time.monotonic()
+        if self._stage.on_time:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return super().drain(calls_s, statuses_s)
+
+    def look(self, ran_s: float, left_s: float | None) -> Glance:
+        """For the view. Any thread."""
+        cells, parents = dict(self._system.cells()), list(self._system.store.parents.values())
+        return glance(
+            cells=cells, parents=parents, tally=self._stage.tally, quota=self._quota, ran_s=ran_s, left_s=left_s
+        )
+
+
+# --- the director -----------------------------------------------------------------------------------------------------
+def direct(stage: Stage, over: threading.Event) -> None:
+    """The director's thread: the users come when the operator is ready; the end comes with the time or a trouble."""
+    try:
+        until_s = time.monotonic() + START_S
+        while not over.wait(LOOK_S):
+            engine = stage.engine
+            if stage.began_s is None:
+                if engine is not None and engine.ready()[0]:
+                    _raise_curtain(stage)
+                elif time.monotonic() > until_s:
+                    why = "; ".join(engine.ready()[1]) if engine is not None else "it did not start"
+                    stage.failure = f"the operator was not ready within {START_S:.0f} s: {why}"
+            for name in stage.cast.ended():
+                stage.failure = stage.cast.trouble(name, "ended before its time")
+            left_s = stage.left_s() if stage.began_s is not None else None
+            if stage.failure or (left_s is not None and left_s <= 0):
+                stage.on_time = True
+                _end_operator()
+                return
+    except Exception as error:
+        stage.failure = f"the demo itself failed: {error!r}"
+        _end_operator()
+        raise
+
+
+def _raise_curtain(stage: Stage) -> None:
+    options = stage.options
+    arguments: list[object] = ["--api-url", stage.api_url, "--seed", options.seed]
+    arguments += ["--clusters", options.clusters, "--nodes", options.nodes]
+    if options.for_s is not None:
+        arguments += ["--change-for", options.for_s - settle_s(options.for_s)]
+    stage.cast.start("fleet", "ops.demo_fleet", *arguments)
+    stage.began_s = time.monotonic()
+
+
+def _end_operator() -> None:
+    """What the kubelet would do."""
+    ident = threading.main_thread().ident
+    assert ident is not None
+    signal.pthread_kill(ident, signal.SIGTERM)
+
+
+# --- the viewer -------------------------------------------------------------------------------------------------------
+def show(stage: Stage, over: threading.Event, hint: str, out: TextIO) -> None:
+    """The viewer's thread, until ``over``: a live picture on a terminal, else a line a second."""
+    began_s = time.monotonic()
+
+    def look() -> Glance | None:
+        return stage.engine.look(time.monotonic() - began_s, stage.left_s()) if stage.engine is not None else None
+
+    if stage.options.plain or not out.isatty():
+        while not over.wait(PLAIN_S):
+            if (looked := look()) is not None:
+                print(line(looked), file=out, flush=True)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=out)
+    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False) as live:
+        while not over.wait(DRAW_S):
+            if (looked := look()) is not None:
+                live.update(picture(looked, height=console.size.height, hint=hint), refresh=True)
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
+def play(options: Options, out: TextIO) -> int:
+    """One demo, from the servers' start to the summary; the exit code. Main thread only."""
+    with Interrupt() as interrupt, _folder(options.keep_logs) as folder:
+        try:
+            with Cast(folder, interrupt) as cast:
+                stage, loaded, code = _perform(options, folder, cast, interrupt, out)
+        except Interrupted:
+            if not options.as_json:
+                print("ended before it began", file=out)
+            return ExitCode.OK
+        if stage.failure or stage.drained_from_s is None or stage.began_s is None:
+            _keep(folder, options)
+            what = stage.failure or ("" if code == ExitCode.OK else ExitCode(code).meaning)
+            if what:
+                raise click.ClickException(f"{what}\nThe logs are in {folder}")
+            return code
+        report = judge(read_logs(folder), _terms(loaded.settings, stage.drained_from_s))
+        code = code if report.ok else ExitCode.PROMISE_BROKEN
+        if not report.ok:
+            _keep(folder, options)
+        ran_s = stage.drained_from_s - stage.began_s
+        if options.as_json:
+            print(json.dumps(document(report, options, stage, ran_s, code), indent=2), file=out)
+        else:
+            print_report(report, stage, ran_s, folder if options.keep_logs or not report.ok else None, out)
+        return code
+
+
+def _perform(
+    options: Options, folder: Path, cast: Cast, interrupt: Interrupt, out: TextIO
+) -> tuple[Stage, Loaded, int]:
+    """Servers, operator, users; returns when all but the servers have ended, and the logs are whole once ``cast`` is left."""
+    kubeconfig = folder / "kubeconfig"
+    quota = ("--quota", str(options.quota), "--batch-max", options.batch_max)
+    logs = ("--log", folder / ACCESSES, "--object-log", folder / OBJECTS)
+    cast.start("api", "sim.serve_api", "--kubeconfig", kubeconfig, *logs)
+    api_url = cast.wait("api", "ready")
+    heal = ("--heal-after", HEAL_AFTER_S, "--api-url", api_url)
+    cast.start("backend", "sim.serve_backend", *quota, *heal, "--log", folder / BACKEND)
+    # No variable of the caller's is read: the demo is the same for everybody. Cold start 0: nobody called this backend before.
+    flags = {
+        "kubeconfig": str(kubeconfig), "backend-url": cast.wait("backend", "ready"), "quota": str(options.quota),
+        "batch-max": str(options.batch_max), "cold-start": "0s", "listen": "off", "grace": f"{GRACE_S}s",
+        "log-format": "json",
+    }  # fmt: skip
+    loaded = load(flags)
+    stage = Stage(options=options, cast=cast, api_url=api_url)
+    hint = f"kubectl --kubeconfig {kubeconfig} get mcl -w"
+    if not options.as_json:
+        print(f"API server {api_url}, kubeconfig {kubeconfig}; look for yourself meanwhile:\n  {hint}\n", file=out, flush=True)
+    if interrupt.asked:
+        raise Interrupted
+    over = threading.Event()
+    threads = [threading.Thread(target=direct, args=(stage, over), name="demo-director", daemon=True)]
+    if not options.as_json:
+        threads.append(threading.Thread(target=show, args=(stage, over, hint, out), name="demo-viewer", daemon=True))
+    with (folder / OPERATOR_LOG).open("w") as log, contextlib.redirect_stderr(log):
+        for thread in threads:
+            thread.start()
+        try:
+            code = run_operator(loaded, build=lambda settings, facts: DemoEngine(settings, facts, stage))
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(STOP_S)
+    return stage, loaded, code
+
+
+def _terms(settings: Settings, until_s: float) -> Terms:
+    return Terms(
+        quota_calls=settings.quota.calls,
+        window_s=settings.quota.window_s,
+        batch_max=settings.batch_max,
+        until_s=until_s,
+        stale_max_s=settings.debounce_max_s + 1.0,
+        cooldown_s=settings.cooldown_s,
+        timeout_s=settings.heartbeat_timeout_s,
+        max_unhealthy=str(settings.max_unhealthy),
+    )
+
+
+@contextlib.contextmanager
+def _folder(wanted: Path | None) -> Iterator[Path]:
+    """Where logs and kubeconfig go: a folder of the caller's, or one that is removed again (unless ``_keep`` was called)."""
+    if wanted is not None:
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+            for name in (OBJECTS, ACCESSES, BACKEND):
+                (wanted / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"--keep-logs {wanted}: {error.strerror}: name a folder that may be written") from error
+        yield wanted.resolve()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="muster-demo-"))
+    try:
+        yield folder
+    finally:
+        if not (folder / _KEPT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+_KEPT = "kept"
+
+
+def _keep(folder: Path, options: Options) -> None:
+    """What went wrong can be looked at afterwards."""
+    if options.keep_logs is None:
+        (folder / _KEPT).touch()
+
+
+# --- the summary ------------------------------------------------------------------------------------------------------
+def document(report: Report, options: Options, stage: Stage, ran_s: float, code: int) -> dict[str, Any]:
+    """The summary as data; the meaning of a field does not change within one ``format``."""
+    return {
+        "format": FORMAT,
+        "muster": __version__,
+        "ok": report.ok,
+        "exitCode": int(code),
+        "interrupted": not stage.on_time,
+        "ranSeconds": round(ran_s, 3),
+        "options": {
+            "forSeconds": options.for_s, "clusters": options.clusters, "nodes": options.nodes, "seed": options.seed,
+            "quota": str(options.quota), "batchMax": options.batch_max,
+        },
+        "fleet": dict(report.fleet),
+        "promises": [attrs.asdict(each) for each in report.lines],
+        "latencies": [attrs.asdict(each) for each in report.latencies],
+        "operator": {"restarts": stage.tally.restarts},
+    }  # fmt: skip
+
+
+def print_report(report: Report, stage: Stage, ran_s: float, folder: Path | None, out: TextIO) -> None:
+    """The summary for people."""
+    fleet, options = report.fleet, stage.options
+
+    def say(text: str = "") -> None:
+        print(text, file=out)
+
+    say(
+        f"\nWhat the servers' own logs tell about {ran_s:.1f} s (seed {options.seed}): {fleet['clusters']} clusters and "
+        f"{fleet['nodes']} nodes were created,\n{fleet['failures']} failures and {fleet['silences']} silences; "
+        f"{fleet['reports']} reports; {fleet['repairs']} repairs in {fleet['calls']} calls.\n"
+    )
+    for each in report.lines:
+        _say_line(each, say)
+    say()
+    for spread in report.latencies:
+        figures = f"p50 {spread.p50_s:.2f} s   p95 {spread.p95_s:.2f} s   max {spread.max_s:.2f} s"
+        say(f"        {spread.name:<22}{figures}   of {spread.count}" if spread.count else f"        {spread.name:<22}never")
+    say(f"        {'operator restarts':<22}{stage.tally.restarts} (its own word)")
+    if folder is not None:
+        say(f"\nThe logs are in {folder}")
+    if not report.ok:
+        again = f"--seed {options.seed} --clusters {options.clusters} --nodes {options.nodes} --quota {options.quota}"
+        say(f"\nA promise was BROKEN. Please report it, with the logs: muster demo {again} --batch-max {options.batch_max}")
+    say()
+
+
+def _say_line(each: Line, say: Callable[[str], None]) -> None:
+    say(f"{'ok' if each.ok else 'BROKEN':>6}  {each.promise:<22}{each.figure}")
+    for wrong in each.wrong:
+        say(f"{'':>30}{wrong}")
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+def _read(reader: Callable[[object], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """The loader's own words for what is wrong; click adds the option's name."""
+
+    def read(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+        try:
+            return None if value is None else reader(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return read
+
+
+@click.command(name="demo")
+@click.option(
+    "--for", "for_s", metavar="DURATION", callback=_read(parse_duration),
+    help="How long the fleet lives, such as 20s (at least 2s); the last part of it is quiet.  [default: until Ctrl-C]",
+)  # fmt: skip
+@click.option("--clusters", type=click.IntRange(1, 1000), default=8, show_default=True, help="How many clusters.")
+@click.option("--nodes", type=click.IntRange(1, 1000), default=25, show_default=True, help="Nodes in each, of both kinds.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed: the same deeds at the same times.")
+@click.option("--plain", is_flag=True, help="A line a second instead of the live view (as where there is no terminal).")
+@click.option("--json", "as_json", is_flag=True, help="Nothing but the summary, as one JSON document.")
+@click.option(
+    "--quota", metavar="CALLS/DURATION", default="10/1s", show_default=True, callback=_read(parse_quota),
+    help="The backend's quota, and the operator's.",
+)  # fmt: skip
+@click.option("--batch-max", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Nodes per call at most.")
+@click.option(
+    "--keep-logs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Leave logs and kubeconfig in that folder; those of an earlier demo there are overwritten.",
+)  # fmt: skip
+def demo_command(**given: Any) -> None:
+    """The main job with nothing installed: the operator against an embedded API server and backend, with a summary.
+
+    Clusters of nodes send heartbeats, fail, recover, fall silent, move, go and come. At the end the servers' own logs
+    tell whether every promise was kept; if not, the exit code is 7. Ctrl-C ends it early, with the summary.
+    """
+    options = Options(**given)
+    if options.for_s is not None and options.for_s < 2:
+        raise click.BadParameter("found less than 2s, expected at least that: nothing would happen", param_hint="--for")
+    sys.exit(int(play(options, sys.stdout)))
