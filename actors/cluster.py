@@ -51,7 +51,8 @@ from .messages import (
 )
 
 CONFLICT_PATIENCE_S = 2.0  # after a conflict the newer object is on its way by watch; look again by then at the latest
-REFUSED_RETRY_S = 30.0  # a status the server refuses (RBAC, schema) is somebody's to mend: ask again, but not hotly
+REFUSED_FIRST_S = 1.0  # RBAC and CRDs may be a moment late after a server's start: "right within 10 s of its return"
+REFUSED_RETRY_S = 30.0  # else a status the server refuses is somebody's to mend: doubles up to this, so as not to be hot
 AUDIT_PERIOD_S = 1800.0  # the counts against a recount; arbitrary: they differ only if there is a bug
 PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
 
@@ -77,10 +78,12 @@ class ClusterActor(Behaviour):
         self._closing: set[str] | None = None  # while passivating: kinds whose last mail has not come yet
         self._stirred = False  # something came while passivating
         self._debounce = Debounce()
+        self._due_s = 0.0
         self._cause = ""
         self._roll = Roll(self._child_kinds)
-        self._skipped: set[str] = set()  # uids whose present record has killed an incarnation twice
+        self._skipped: dict[str, str] = {}  # uid → kind of those whose present record has killed an incarnation twice
         self._sequence = 0
+        self._told_gateway = ctx.incarnation == 1  # else what a dead incarnation has asked for stands there
         self._reset()
 
     def _reset(self) -> None:
@@ -95,6 +98,7 @@ class ClusterActor(Behaviour):
         self._asked: dict[str, Item] = {}  # by key: what the gateway was last told
         self._target: dict[str, Any] | None = None  # the status wished for and not yet answered
         self._sent_version = 0
+        self._refusals = 0  # of our status, in a row
         self._valve_closed: bool | None = None
 
     def on_receive(self, message: Any) -> Any:
@@ -133,16 +137,17 @@ class ClusterActor(Behaviour):
             changed |= self._strike(mail)
             if self._closing is not None and not self._closing:
                 self._closing = None  # the directory has subscribed us again
+                self.ctx.cancel("idle")
         elif mail.kind in self._missing:
             return  # of an earlier time: the replacement that is on its way has it too
         for uid, record in mail.entries.items():
             self.ctx.handling = place = _fingerprint(mail.kind, uid, record)
             if place in self.ctx.skips:
-                self._skipped.add(uid)
+                self._skipped[uid] = mail.kind
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
                 changed = True
                 continue
-            self._skipped.discard(uid)
+            self._skipped.pop(uid, None)
             changed |= self._enter(uid, record)
         self.ctx.handling = ""
         if changed:
@@ -158,7 +163,10 @@ class ClusterActor(Behaviour):
             gone = self._roll.absent(mail.kind, mail.entries)
         for uid in gone:
             self._enter(uid, None)
-        return bool(gone)
+        unread = [uid for uid, kind in self._skipped.items() if kind == mail.kind and uid not in mail.entries]
+        for uid in unread:
+            del self._skipped[uid]
+        return bool(gone or unread)
 
     def _enter(self, uid: str, record: Record | None) -> bool:
         if isinstance(record, Parent):
@@ -206,7 +214,8 @@ class ClusterActor(Behaviour):
         first = not self._debounce.pending
         self._debounce.changed(now_s)
         due_s = self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
-        if first or self._policy.debounce_quiet_s < self._policy.debounce_max_s:
+        if first or due_s != self._due_s:  # else leave it: one that is made anew for each change is never handled in a flood
+            self._due_s = due_s
             self.ctx.schedule("debounce", due_s - now_s, DebounceEnded())
 
     # --- reconcile ----------------------------------------------------------------------------------------------------
@@ -234,7 +243,7 @@ class ClusterActor(Behaviour):
             self._target = plan.status
             self._send_status()
         asked = {item.key: item for item in plan.repairs}
-        if asked.keys() != self._asked.keys():
+        if asked.keys() != self._asked.keys() or not self._told_gateway:
             self._repairs.record(plan.repairs)
             self._asked = asked
             self._send_repairs()
@@ -270,9 +279,10 @@ class ClusterActor(Behaviour):
     def _send_repairs(self) -> None:
         wish = RepairsWanted(parent=self.key, items=tuple(self._asked.values()), reply_to=self.ctx.ref)
         self.ctx.tell(self._gateway, wish)
+        self._told_gateway = True
 
     def _withdraw_all(self) -> None:
-        if self._asked:
+        if self._asked or not self._told_gateway:
             self._asked = {}
             self._send_repairs()
 
@@ -289,20 +299,32 @@ class ClusterActor(Behaviour):
             if answer.written is not None:
                 self._learn(answer)
             return  # of an older wish: the newest is still under way
+        wished, self._target = self._target, None
         if answer.state is StatusState.WRITTEN:
+            self._refusals = 0
             self._learn(answer)
-            self._target = None
+            if self._overwritten(answer, wished):
+                self._changed("overwritten")
             self._stay()
             return
-        self._target = None  # what is on the server decides: look again
+        # What is on the server decides: look again.
         if answer.state is StatusState.CONFLICT:
             if self._parent is not None and self._parent.version > self._sent_version:
                 self._look("conflict")  # the newer object is here already
             else:
                 self._awaiting = self._sent_version
                 self.ctx.schedule("look", CONFLICT_PATIENCE_S, LookAgain())
-        elif answer.state is StatusState.REFUSED:
-            self.ctx.schedule("look", REFUSED_RETRY_S, LookAgain())
+        else:  # GONE too: if it is the kind that is away for a moment, the parent stays
+            after_s = min(REFUSED_RETRY_S, REFUSED_FIRST_S * 2.0 ** min(self._refusals, 20))
+            self._refusals += 1
+            self.ctx.schedule("look", after_s, LookAgain())
+
+    def _overwritten(self, answer: StatusAnswered, wished: dict[str, Any] | None) -> bool:
+        """Whether a newer version than our write is here and has another status: a look took our wish for what stood."""
+        written, parent = answer.written, self._parent
+        if written is None or parent is None or wished is None:
+            return False
+        return parent.version > written.version and not _same(wished, parent.status)
 
     def _learn(self, answer: StatusAnswered) -> None:
         """The next reconcile sees our own last write, whether its echo has come or not."""

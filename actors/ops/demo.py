@@ -9,7 +9,7 @@ the operator is ready, watches the processes and ends the run; the *viewer* draw
 their standard input, so they end with us however we end. They are in sessions of their own, because Ctrl-C at a terminal
 goes to a whole process group, and the servers must outlive the operator's drain.
 
-``--for`` is the time from the users' first deed to the drain. In its last part (``settle_s``) nothing new befalls the
+``--for`` is the time from the moment at which the fleet is complete to the drain. In its last part (``settle_s``) nothing new befalls the
 fleet, so that every silence and repair under way comes to its end and every status can be judged.
 """
 
@@ -46,6 +46,7 @@ from .run import Both, run_operator
 from .view import Glance, Tally, glance, line, picture
 
 HEAL_AFTER_S = 1.2  # from the execution of a repair to the node's good report
+CREATE_S = 10.0  # for the fleet to be there, and a hundredth of a second more for each node
 START_S = 20.0  # a process of ours that is not ready by then has a problem; a loaded machine takes some seconds
 STOP_S = 3.0
 GRACE_S = 5  # of the drain: a demo's calls take milliseconds
@@ -177,7 +178,7 @@ class Stage:
     api_url: str
     tally: Tally = field(factory=Tally)
     engine: DemoEngine | None = None
-    began_s: float | None = None  # the fleet's process was started
+    began_s: float | None = None  # the fleet is complete, and the first deeds begin
     drained_from_s: float | None = None  # the operator was asked to end
     on_time: bool = False  # … by us
     failure: str = ""
@@ -222,14 +223,17 @@ def direct(stage: Stage, over: threading.Event) -> None:
     """The director's thread: the users come when the operator is ready; the end comes with the time or a trouble."""
     try:
         until_s = time.monotonic() + START_S
+        invited = False
         while not over.wait(LOOK_S):
             engine = stage.engine
-            if stage.began_s is None:
-                if engine is not None and engine.ready()[0]:
-                    _raise_curtain(stage)
-                elif time.monotonic() > until_s:
-                    why = "; ".join(engine.ready()[1]) if engine is not None else "it did not start"
-                    stage.failure = f"the operator was not ready within {START_S:.0f} s: {why}"
+            ready, why = engine.ready() if engine is not None else (False, ["it did not start"])
+            if not invited and ready:
+                _invite(stage)
+                invited, until_s = True, time.monotonic() + CREATE_S + 0.01 * stage.options.clusters * stage.options.nodes
+            if invited and stage.began_s is None and stage.cast.said("fleet", "created") is not None:
+                stage.began_s = time.monotonic()
+            if stage.began_s is None and time.monotonic() > until_s:
+                stage.failure = f"the operator is not ready: {'; '.join(why)}" if not invited else "the fleet is not complete yet"
             for name in stage.cast.ended():
                 stage.failure = stage.cast.trouble(name, "ended before its time")
             left_s = stage.left_s() if stage.began_s is not None else None
@@ -243,14 +247,14 @@ def direct(stage: Stage, over: threading.Event) -> None:
         raise
 
 
-def _raise_curtain(stage: Stage) -> None:
+def _invite(stage: Stage) -> None:
+    """Start the users' process."""
     options = stage.options
     arguments: list[object] = ["--api-url", stage.api_url, "--seed", options.seed]
     arguments += ["--clusters", options.clusters, "--nodes", options.nodes]
     if options.for_s is not None:
         arguments += ["--change-for", options.for_s - settle_s(options.for_s)]
     stage.cast.start("fleet", "ops.demo_fleet", *arguments)
-    stage.began_s = time.monotonic()
 
 
 def _end_operator() -> None:
@@ -291,15 +295,12 @@ def play(options: Options, out: TextIO) -> int:
             with Cast(folder, interrupt) as cast:
                 stage, loaded, code = _perform(options, folder, cast, interrupt, out)
         except Interrupted:
-            if not options.as_json:
-                print("ended before it began", file=out)
-            return ExitCode.OK
-        if stage.failure or stage.drained_from_s is None or stage.began_s is None:
+            return _nothing_to_judge(options, out)
+        if stage.failure or stage.drained_from_s is None:
             _keep(folder, options)
-            what = stage.failure or ("" if code == ExitCode.OK else ExitCode(code).meaning)
-            if what:
-                raise click.ClickException(f"{what}\nThe logs are in {folder}")
-            return code
+            raise click.ClickException(f"{stage.failure or ExitCode(code).meaning}\nThe logs are in {folder}")
+        if stage.began_s is None:
+            return _nothing_to_judge(options, out)
         report = judge(read_logs(folder), _terms(loaded.settings, stage.drained_from_s))
         code = code if report.ok else ExitCode.PROMISE_BROKEN
         if not report.ok:
@@ -310,6 +311,12 @@ def play(options: Options, out: TextIO) -> int:
         else:
             print_report(report, stage, ran_s, folder if options.keep_logs or not report.ok else None, out)
         return code
+
+
+def _nothing_to_judge(options: Options, out: TextIO) -> int:
+    if not options.as_json:
+        print("ended before it began: there is nothing to judge", file=out)
+    return ExitCode.OK
 
 
 def _perform(

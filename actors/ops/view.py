@@ -24,7 +24,7 @@ from ..core.quantity import Quota
 RECENT_MAX = 6
 ROWS_MIN = 3
 BAR_CELLS = 20
-_FRAME_LINES = 13  # of a picture, beside the clusters' rows and the recent facts
+_FRAME_LINES = 12  # of a picture, beside the clusters' rows and the recent facts
 
 
 @frozen(kw_only=True)
@@ -188,7 +188,8 @@ def line(look: Glance) -> str:
 
 def picture(look: Glance, *, height: int = 40, hint: str = "") -> RenderableType:
     """The look as a picture of at most ``height`` lines: the clusters in most trouble first, where not all fit."""
-    room = max(ROWS_MIN, height - _FRAME_LINES - RECENT_MAX)
+    recent = max(0, min(RECENT_MAX, (height - _FRAME_LINES) // 3))
+    room = max(ROWS_MIN, height - _FRAME_LINES - recent)
     rows = look.rows
     if len(rows) > room:
         worst = sorted(rows, key=lambda row: (row.healthy - row.total, not row.note, row.name))[:room]
@@ -208,7 +209,7 @@ def picture(look: Glance, *, height: int = 40, hint: str = "") -> RenderableType
     if len(rows) < len(look.rows):
         table.add_row(f"and {len(look.rows) - len(rows)} more", style="dim")
     return Group(
-        _head(look), Text(""), table, Text(""), _gateway(look), Text(""), *_recent(look), Text(hint, style="dim")
+        _head(look), Text(""), table, Text(""), _gateway(look), Text(""), *_recent(look, recent), Text(hint, style="dim")
     )
 
 
@@ -232,9 +233,10 @@ def _gateway(look: Glance) -> Table:
     return grid
 
 
-def _recent(look: Glance) -> list[Text]:
-    lines = [Text("· " + each, style="dim", no_wrap=True, overflow="ellipsis") for each in look.recent]
-    return lines + [Text("")] * (RECENT_MAX - len(lines))
+def _recent(look: Glance, room: int) -> list[Text]:
+    """The newest sentences; blank lines where there are fewer, so that the picture does not jump."""
+    lines = [Text("· " + each, style="dim", no_wrap=True, overflow="ellipsis") for each in look.recent[-room:] if room]
+    return lines + [Text("")] * (room - len(lines))
 
 
 def _coloured(number: int, style: str) -> Text:

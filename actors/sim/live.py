@@ -13,7 +13,6 @@ import os
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -66,35 +65,37 @@ def now_text() -> str:
 
 
 class Api:
-    """An API server by URL or kubeconfig. Thread-safe: a connection for each thread."""
+    """An API server by URL or kubeconfig. Thread-safe: connections that are idle wait for whoever asks next."""
 
     def __init__(self, api: str | Path) -> None:
+        self._idle: list[http.client.HTTPConnection] = []
         self.url, self._headers, self._tls = connection_to(str(api))
-        self._mine = threading.local()
+
+    def __del__(self) -> None:
+        for connection in self._idle:
+            connection.close()
 
     def call(self, method: str, path: str, body: object = None, kind: str = "application/json") -> tuple[int, Obj]:
         """One request: its code and JSON answer. OSError where there is none."""
-        for attempt in (1, 2):
-            connection: http.client.HTTPConnection | None = getattr(self._mine, "connection", None)
-            fresh = connection is None
-            if connection is None:
-                connection = self._mine.connection = self._connect()
-            try:
-                headers = {"Content-Type": kind, "User-Agent": "muster-tests", **self._headers}
-                connection.request(method, path, None if body is None else json.dumps(body), headers)
-                answer = connection.getresponse()
-                data = answer.read()
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                self._mine.connection = None
-                if fresh or attempt == 2:
-                    raise OSError(f"{method} {path}: {error!r}") from error
-                continue
-            try:
-                return answer.status, json.loads(data)
-            except ValueError:
-                return answer.status, {"text": data.decode("utf-8", "replace")}
-        raise AssertionError("the second attempt returns or raises")
+        try:
+            connection, fresh = self._idle.pop(), False
+        except IndexError:
+            connection, fresh = self._connect(), True
+        headers = {"Content-Type": kind, "User-Agent": "muster-tests", **self._headers}
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if fresh:
+                raise OSError(f"{method} {path}: {error!r}") from error
+            return self.call(method, path, body, kind)  # it had been idle for too long; a fresh one comes at last
+        self._idle.append(connection)
+        try:
+            return answer.status, json.loads(data)
+        except ValueError:
+            return answer.status, {"text": data.decode("utf-8", "replace")}
 
     def do(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Obj:
         """One request that is answered well, or AssertionError. A server that has just started asks for patience (429)."""
