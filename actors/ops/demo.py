@@ -111,7 +111,9 @@ class Cast:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for name in reversed(list(self._running)):
             self.stop(name)
 
@@ -229,11 +231,16 @@ def direct(stage: Stage, over: threading.Event) -> None:
             ready, why = engine.ready() if engine is not None else (False, ["it did not start"])
             if not invited and ready:
                 _invite(stage)
-                invited, until_s = True, time.monotonic() + CREATE_S + 0.01 * stage.options.clusters * stage.options.nodes
+                invited, until_s = (
+                    True,
+                    time.monotonic() + CREATE_S + 0.01 * stage.options.clusters * stage.options.nodes,
+                )
             if invited and stage.began_s is None and stage.cast.said("fleet", "created") is not None:
                 stage.began_s = time.monotonic()
             if stage.began_s is None and time.monotonic() > until_s:
-                stage.failure = f"the operator is not ready: {'; '.join(why)}" if not invited else "the fleet is not complete yet"
+                stage.failure = (
+                    f"the operator is not ready: {'; '.join(why)}" if not invited else "the fleet is not complete yet"
+                )
             for name in stage.cast.ended():
                 stage.failure = stage.cast.trouble(name, "ended before its time")
             left_s = stage.left_s() if stage.began_s is not None else None
@@ -281,7 +288,9 @@ def show(stage: Stage, over: threading.Event, hint: str, out: TextIO) -> None:
     from rich.live import Live
 
     console = Console(file=out)
-    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False) as live:
+    with Live(
+        console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as live:
         while not over.wait(DRAW_S):
             if (looked := look()) is not None:
                 live.update(picture(looked, height=console.size.height, hint=hint), refresh=True)
@@ -340,7 +349,11 @@ def _perform(
     stage = Stage(options=options, cast=cast, api_url=api_url)
     hint = f"kubectl --kubeconfig {kubeconfig} get mcl -w"
     if not options.as_json:
-        print(f"API server {api_url}, kubeconfig {kubeconfig}; look for yourself meanwhile:\n  {hint}\n", file=out, flush=True)
+        print(
+            f"API server {api_url}, kubeconfig {kubeconfig}; look for yourself meanwhile:\n  {hint}\n",
+            file=out,
+            flush=True,
+        )
     if interrupt.asked:
         raise Interrupted
     over = threading.Event()
@@ -381,7 +394,9 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
             for name in (OBJECTS, ACCESSES, BACKEND):
                 (wanted / name).unlink(missing_ok=True)
         except OSError as error:
-            raise click.ClickException(f"--keep-logs {wanted}: {error.strerror}: name a folder that may be written") from error
+            raise click.ClickException(
+                f"--keep-logs {wanted}: {error.strerror}: name a folder that may be written"
+            ) from error
         yield wanted.resolve()
         return
     folder = Path(tempfile.mkdtemp(prefix="muster-demo-"))
@@ -439,13 +454,19 @@ def print_report(report: Report, stage: Stage, ran_s: float, folder: Path | None
     say()
     for spread in report.latencies:
         figures = f"p50 {spread.p50_s:.2f} s   p95 {spread.p95_s:.2f} s   max {spread.max_s:.2f} s"
-        say(f"        {spread.name:<22}{figures}   of {spread.count}" if spread.count else f"        {spread.name:<22}never")
+        say(
+            f"        {spread.name:<22}{figures}   of {spread.count}"
+            if spread.count
+            else f"        {spread.name:<22}never"
+        )
     say(f"        {'operator restarts':<22}{stage.tally.restarts} (its own word)")
     if folder is not None:
         say(f"\nThe logs are in {folder}")
     if not report.ok:
         again = f"--seed {options.seed} --clusters {options.clusters} --nodes {options.nodes} --quota {options.quota}"
-        say(f"\nA promise was BROKEN. Please report it, with the logs: muster demo {again} --batch-max {options.batch_max}")
+        say(
+            f"\nA promise was BROKEN. Please report it, with the logs: muster demo {again} --batch-max {options.batch_max}"
+        )
     say()
 
 
@@ -474,7 +495,9 @@ def _read(reader: Callable[[object], Any]) -> Callable[[click.Context, click.Par
     help="How long the fleet lives, such as 20s (at least 2s); the last part of it is quiet.  [default: until Ctrl-C]",
 )  # fmt: skip
 @click.option("--clusters", type=click.IntRange(1, 1000), default=8, show_default=True, help="How many clusters.")
-@click.option("--nodes", type=click.IntRange(1, 1000), default=25, show_default=True, help="Nodes in each, of both kinds.")
+@click.option(
+    "--nodes", type=click.IntRange(1, 1000), default=25, show_default=True, help="Nodes in each, of both kinds."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed: the same deeds at the same times.")
 @click.option("--plain", is_flag=True, help="A line a second instead of the live view (as where there is no terminal).")
 @click.option("--json", "as_json", is_flag=True, help="Nothing but the summary, as one JSON document.")
@@ -482,7 +505,9 @@ def _read(reader: Callable[[object], Any]) -> Callable[[click.Context, click.Par
     "--quota", metavar="CALLS/DURATION", default="10/1s", show_default=True, callback=_read(parse_quota),
     help="The backend's quota, and the operator's.",
 )  # fmt: skip
-@click.option("--batch-max", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Nodes per call at most.")
+@click.option(
+    "--batch-max", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Nodes per call at most."
+)
 @click.option(
     "--keep-logs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
     help="Leave logs and kubeconfig in that folder; those of an earlier demo there are overwritten.",

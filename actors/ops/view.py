@@ -199,17 +199,24 @@ def picture(look: Glance, *, height: int = 40, hint: str = "") -> RenderableType
     for name in ("TOTAL", "HEALTHY", "UNHEALTHY", "UNKNOWN", "REPAIRING"):
         table.add_column(name, justify="right")
     table.add_column("", no_wrap=True)
-    table.add_column("", no_wrap=True, style="yellow")
+    table.add_column("", no_wrap=True)
     for row in rows:
         table.add_row(
-            row.name, str(row.total), _coloured(row.healthy, "green"), _coloured(row.unhealthy, "red"),
+            Text(row.name), str(row.total), _coloured(row.healthy, "green"), _coloured(row.unhealthy, "red"),
             _coloured(row.unknown, "yellow"), _coloured(row.repairing, "cyan"),
-            _bar(row.healthy, row.total, "green", back="red"), row.note,
+            _bar(row.healthy, row.total, "green", back="red"), Text(row.note, style="yellow"),
         )  # fmt: skip
     if len(rows) < len(look.rows):
         table.add_row(f"and {len(look.rows) - len(rows)} more", style="dim")
     return Group(
-        _head(look), Text(""), table, Text(""), _gateway(look), Text(""), *_recent(look, recent), Text(hint, style="dim")
+        _head(look),
+        Text(""),
+        table,
+        Text(""),
+        _gateway(look),
+        Text(""),
+        *_recent(look, recent),
+        Text(hint, style="dim"),
     )
 
 

@@ -10,6 +10,8 @@ Read in this order:
    loop of one watch, ``openapi`` and ``table`` are what kubectl needs, ``protobuf`` the little that it insists on,
    ``serve_faults`` what tests may break, ``serve_heal`` what a repair changes in the cluster.
 4. ``world`` – the seeded dispatcher with virtual time; ``crds`` – the definitions that Muster ships.
+5. For tests on real sockets: ``envtest`` – a real kube-apiserver and etcd; ``proxy`` – a network that can be broken; ``live`` –
+   the operator and the servers as processes, and a fleet with the truth about it.
 
 Words: a *resource* is a served kind; a *commit* is one change with its resourceVersion; a *cursor* is a watch as its
 reader sees it; a *fault* is asked for by a test at ``/__faults``; an *arrival* is a call at the moment the backend has

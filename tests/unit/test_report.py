@@ -44,7 +44,9 @@ class Book:
             executions=ordered(self.executions),
         )  # fmt: skip
 
-    def commit(self, at_s: float, type_: str, kind: str, name: str, agent: str = AGENTS, uid: str = "", **parts: Any) -> None:
+    def commit(
+        self, at_s: float, type_: str, kind: str, name: str, agent: str = AGENTS, uid: str = "", **parts: Any
+    ) -> None:
         line = {"mono_s": at_s, "type": type_, "kind": kind, "ns": "default", "name": name, "user_agent": agent}
         self.objects.append(line | {"uid": uid or f"uid-{name}"} | parts)
 
@@ -54,16 +56,25 @@ class Book:
     def node(self, at_s: float, name: str, cluster: str = "fleet", kind: str = "ComputeNode", uid: str = "") -> None:
         self.commit(at_s, "ADDED", kind, name, uid=uid, spec={"clusterRef": {"name": cluster}}, status=None)
 
-    def report(self, at_s: float, name: str, healthy: bool = True, *, since: str = "", kind: str = "ComputeNode") -> None:
+    def report(
+        self, at_s: float, name: str, healthy: bool = True, *, since: str = "", kind: str = "ComputeNode"
+    ) -> None:
         condition = {"type": "Healthy", "status": str(healthy), "lastTransitionTime": since or f"since {healthy}"}
         status = {"healthy": healthy, "lastHeartbeatTime": f"beat {at_s}", "conditions": [condition]}
         self.commit(at_s, "MODIFIED", kind, name, status=status)
 
     def status(self, at_s: float, healthy: int, unhealthy: int, unknown: int = 0, *, name: str = "fleet") -> None:
         """The operator writes: a commit and a request. All nodes are of one kind."""
-        counts = {"healthy": healthy, "unhealthy": unhealthy, "unknown": unknown, "total": healthy + unhealthy + unknown}
+        counts = {
+            "healthy": healthy,
+            "unhealthy": unhealthy,
+            "unknown": unknown,
+            "total": healthy + unhealthy + unknown,
+        }
         kinds = [{"kind": "ComputeNode", **counts}, {"kind": "StorageNode", **dict.fromkeys(counts, 0)}]
-        self.commit(at_s, "MODIFIED", "Cluster", name, OPERATOR, status={**counts, "kinds": kinds, "repairing": int(at_s)})
+        self.commit(
+            at_s, "MODIFIED", "Cluster", name, OPERATOR, status={**counts, "kinds": kinds, "repairing": int(at_s)}
+        )
         self.write(at_s, name)
 
     def write(self, at_s: float, name: str = "fleet") -> None:
@@ -82,6 +93,11 @@ class Book:
             "key": key, "name": name, "namespace": "default", "kind": "ComputeNode", "uid": f"uid-{name}",
             "cluster": cluster,
         }  # fmt: skip
+
+    def fails_for_good(self, at_s: float, name: str) -> None:
+        """Nothing is heard of it afterwards but this."""
+        self.objects[:] = [line for line in self.objects if line["name"] != name or line["mono_s"] < at_s]
+        self.report(at_s, name, healthy=False, since=str(at_s))
 
     def beats(self, from_s: float, to_s: float, *names: str) -> None:
         at_s = from_s
@@ -145,7 +161,7 @@ def test_the_latencies_are_from_the_commit_and_from_the_deadline() -> None:
 # --- one violation each -----------------------------------------------------------------------------------------------
 def wrong_at_the_end(book: Book) -> None:
     """The last failure never reached the status: both the end and the lag are wrong."""
-    book.report(15.0, "c", healthy=False, since="fifteen")
+    book.fails_for_good(15.0, "c")
     book.call(15.2, "c")
 
 
@@ -258,8 +274,7 @@ def key_twice(book: Book) -> None:
 
 def forgotten(book: Book) -> None:
     """It fails, is counted, and nobody ever asks for its repair."""
-    book.objects[:] = [line for line in book.objects if line["name"] != "c" or line["mono_s"] < 10.0]
-    book.report(10.0, "c", healthy=False, since="ten")
+    book.fails_for_good(10.0, "c")
     book.objects[:] = [line for line in book.objects if line["name"] != "fleet" or line["mono_s"] < 10.0]
     book.accesses[:] = [line for line in book.accesses if line["mono_s"] < 10.0]
     book.status(10.2, 7, 1)
@@ -275,12 +290,8 @@ def late_call(book: Book) -> None:
 
 def repair_of_the_many(book: Book) -> None:
     """Five of eight are down, the limit is four: three seconds later nothing may leave any more."""
-    for line in [*book.objects]:
-        if line["mono_s"] > 14.0 and line["name"] != "fleet":
-            book.objects.remove(line)
     for name in NAMES[3:]:
-        book.report(14.0, name, healthy=False, since="fourteen")
-    book.beats(14.5, 20.0, *NAMES[:3])
+        book.fails_for_good(14.0, name)
     book.status(14.2, 3, 5)
     book.call(18.0, "d")
 
@@ -316,7 +327,9 @@ def test_a_planted_violation_breaks_its_promise_and_no_other(plant: Callable[[Bo
     plant(book)
     found = judged(book)
 
-    assert broken == {name for name, line in found.items() if not line.ok}, [each for each in found.values() if not each.ok]
+    assert broken == {name for name, line in found.items() if not line.ok}, [
+        each for each in found.values() if not each.ok
+    ]
 
 
 def test_every_promise_has_a_plant() -> None:
@@ -327,7 +340,7 @@ def test_every_promise_has_a_plant() -> None:
 def test_a_change_in_the_last_moment_may_still_be_on_its_way() -> None:
     """A demo that is ended by Ctrl-C ends amid changes."""
     book = kept()
-    book.report(19.0, "c", healthy=False, since="nineteen")
+    book.fails_for_good(19.0, "c")
     found = judged(book)
 
     assert found["truth"].ok
@@ -411,7 +424,9 @@ def test_the_first_claim_that_is_there_names_the_parent() -> None:
     spec = {"clusterRef": {"name": "three"}}
     label = {"muster.dev/cluster": "two"}
     book.commit(1.0, "ADDED", "ComputeNode", "a", spec=spec, labels=label, ownerReferences=[owner], status=None)
-    book.commit(1.0, "ADDED", "ComputeNode", "b", spec=spec, labels=label, ownerReferences=[owner | {"controller": False}])
+    book.commit(
+        1.0, "ADDED", "ComputeNode", "b", spec=spec, labels=label, ownerReferences=[owner | {"controller": False}]
+    )
     book.commit(1.0, "ADDED", "StorageNode", "c", spec=spec)
     book.commit(2.0, "MODIFIED", "ComputeNode", "b", labels={"muster.dev/cluster": "three"})
     story = tell(book.logs().objects, 3.0)
