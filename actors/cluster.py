@@ -52,7 +52,9 @@ from .messages import (
 
 CONFLICT_PATIENCE_S = 2.0  # after a conflict the newer object is on its way by watch; look again by then at the latest
 REFUSED_FIRST_S = 1.0  # RBAC and CRDs may be a moment late after a server's start: "right within 10 s of its return"
-REFUSED_RETRY_S = 30.0  # else a status the server refuses is somebody's to mend: doubles up to this, so as not to be hot
+REFUSED_RETRY_S = (
+    30.0  # else a status the server refuses is somebody's to mend: doubles up to this, so as not to be hot
+)
 AUDIT_PERIOD_S = 1800.0  # the counts against a recount; arbitrary: they differ only if there is a bug
 PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
 
@@ -214,7 +216,9 @@ class ClusterActor(Behaviour):
         first = not self._debounce.pending
         self._debounce.changed(now_s)
         due_s = self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
-        if first or due_s != self._due_s:  # else leave it: one that is made anew for each change is never handled in a flood
+        if (
+            first or due_s != self._due_s
+        ):  # else leave it: one that is made anew for each change is never handled in a flood
             self._due_s = due_s
             self.ctx.schedule("debounce", due_s - now_s, DebounceEnded())
 

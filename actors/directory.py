@@ -103,7 +103,12 @@ class DirectoryActor(Behaviour):
         self.ctx.monitor(self._status)
         if self.ctx.incarnation == 1:
             return
-        for name, ref in self.ctx.children.items():
+        for name, ref in list(self.ctx.children.items()):
+            if (
+                not ref.is_alive()
+            ):  # its last Down is what we died of; the roster names its parent if that is still there
+                del self.ctx.children[name]
+                continue
             key = _key(name)
             self._entries[name] = _Entry(key, name, ref)
             self.ctx.tell(ref, Monitor(self.ctx.ref))  # answers with its last Down if it is down
@@ -132,6 +137,8 @@ class DirectoryActor(Behaviour):
             for entry in self._entries.values():
                 if entry.phase in (Phase.AWAKE, Phase.DOWN, Phase.QUARANTINED):
                     self.ctx.tell(message.ref, SubscribeWanted(parent=entry.key, ref=entry.ref))
+                elif entry.phase is Phase.PASSIVATING:  # it may have died of this very request
+                    self.ctx.tell(message.ref, UnsubscribeWanted(parent=entry.key, ref=entry.ref))
         elif isinstance(message, SyncChanged):
             self._sync[message.kind] = (message.synced, message.up, message.message)
         elif isinstance(message, ProbeDue):

@@ -245,7 +245,9 @@ class ParentWatcher(WatcherActor):
             self._spec_changed.append(key)  # created again under its name: another object, and another chance
         timeout_s = self._policy.over(record.spec).heartbeat_timeout_s
         if old is None or self._policy.over(old.spec).heartbeat_timeout_s != timeout_s:
-            self._set_timeouts(key, timeout_s)  # before the record: if this dies, the next incarnation sees the difference
+            self._set_timeouts(
+                key, timeout_s
+            )  # before the record: if this dies, the next incarnation sees the difference
         self._store.parents[key] = record
         self._key_of[uid] = key
         if old is not None and old.generation != record.generation:

@@ -9,51 +9,45 @@ the operator is ready, watches the processes and ends the run; the *viewer* draw
 their standard input, so they end with us however we end. They are in sessions of their own, because Ctrl-C at a terminal
 goes to a whole process group, and the servers must outlive the operator's drain.
 
-``--for`` is the time from the moment at which the fleet is complete to the drain. In its last part (``settle_s``) nothing new befalls the
-fleet, so that every silence and repair under way comes to its end and every status can be judged.
+``--for`` is the time from the moment at which the fleet is complete to the drain. In its last part (``settle_s``) nothing new
+befalls the fleet, so that every silence and repair under way comes to its end and every status can be judged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
-import attrs
 import click
-from attrs import define, field, frozen
+from attrs import define, field
 
-from .. import __version__
 from ..core.ports import Facts
-from ..core.quantity import Quota, parse_duration, parse_quota
+from ..core.quantity import parse_duration, parse_quota
 from ..edge.settings import Settings
 from ..edge.settings_load import Loaded, load
+from .demo_cast import START_S, STOP_S, Cast, Interrupt, Interrupted
+from .demo_summary import Options, Outcome, document, print_report
 from .engine import RealEngine
 from .exit_codes import ExitCode
-from .report import ACCESSES, BACKEND, OBJECTS, Line, Report, Terms, judge, read_logs
+from .report import ACCESSES, BACKEND, OBJECTS, Terms, judge, read_logs
 from .run import Both, run_operator
 from .view import Glance, Tally, glance, line, picture
 
 HEAL_AFTER_S = 1.2  # from the execution of a repair to the node's good report
 CREATE_S = 10.0  # for the fleet to be there, and a hundredth of a second more for each node
-START_S = 20.0  # a process of ours that is not ready by then has a problem; a loaded machine takes some seconds
-STOP_S = 3.0
 GRACE_S = 5  # of the drain: a demo's calls take milliseconds
 LOOK_S = 0.1
 DRAW_S = 0.25
 PLAIN_S = 1.0
-FORMAT = "muster.dev/demo-report/v1"
 OPERATOR_LOG = "operator.jsonl"
 
 
@@ -62,121 +56,13 @@ def settle_s(for_s: float) -> float:
     return min(6.0, 0.4 * for_s)
 
 
-@frozen(kw_only=True)
-class Options:
-    """What the command line asked for. ``for_s`` None: until Ctrl-C."""
-
-    for_s: float | None
-    clusters: int
-    nodes: int
-    seed: int
-    plain: bool
-    as_json: bool
-    quota: Quota
-    batch_max: int
-    keep_logs: Path | None
-
-
-class Interrupt:
-    """Remembers SIGINT and SIGTERM while the operator is not there to take them; ``asked`` says whether one came."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-
-
-class Interrupted(Exception):
-    """A signal came before the operator was started."""
-
-
-class Cast:
-    """The other processes, by name. What they say is in ``folder``. Leaving it ends them, last started first."""
-
-    def __init__(self, folder: Path, interrupt: Interrupt) -> None:
-        self._folder = folder
-        self._interrupt = interrupt
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for name in reversed(list(self._running)):
-            self.stop(name)
-
-    def start(self, name: str, module: str, *arguments: object) -> None:
-        """Start ``module`` of our own package (by its place, not by a name that another package could have, too)."""
-        package = (__package__ or "").rpartition(".")[0]
-        home = str(Path(__file__).parents[2])
-        path = os.pathsep.join(each for each in (home, os.environ.get("PYTHONPATH", "")) if each)
-        with (self._folder / f"{name}.out").open("wb") as out, (self._folder / f"{name}.err").open("wb") as err:
-            self._running[name] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-P", "-m", f"{package}.{module}", *map(str, arguments)],
-                stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True,
-                env={**os.environ, "PYTHONPATH": path},
-            )  # fmt: skip
-
-    def said(self, name: str, word: str) -> str | None:
-        """What came after ``word`` on its output, to the end of that line; None while it has not said that."""
-        for text in (self._folder / f"{name}.out").read_text("utf-8", "replace").splitlines():
-            if text.split(" ", 1)[0] == word:
-                return text.partition(" ")[2]
-        return None
-
-    def wait(self, name: str, word: str) -> str:
-        """Wait until it says ``word``. Interrupted, or ClickException where it ends or says nothing."""
-        until_s = time.monotonic() + START_S
-        while (found := self.said(name, word)) is None:
-            if self._interrupt.asked:
-                raise Interrupted
-            if name in self.ended() or time.monotonic() > until_s:
-                raise click.ClickException(self.trouble(name, "did not start"))
-            time.sleep(0.02)
-        return found
-
-    def ended(self) -> list[str]:
-        """Who has ended by itself."""
-        return [name for name, process in self._running.items() if process.poll() is not None]
-
-    def trouble(self, name: str, what: str) -> str:
-        """A sentence with the end of what it wrote to stderr."""
-        said = (self._folder / f"{name}.err").read_text("utf-8", "replace").strip()
-        return f"the demo's {name} process {what}" + (f":\n{said[-2000:]}" if said else "")
-
-    def stop(self, name: str) -> None:
-        """End it by closing its standard input; by SIGKILL where that does not help."""
-        process = self._running.pop(name, None)
-        if process is None:
-            return
-        assert process.stdin is not None
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 @define(eq=False)
 class Stage:
     """What the threads share. Instants are seconds of the monotonic clock; each field has one writer."""
 
     options: Options
     cast: Cast
+    interrupt: Interrupt
     api_url: str
     tally: Tally = field(factory=Tally)
     engine: DemoEngine | None = None
@@ -201,9 +87,11 @@ class DemoEngine(RealEngine):
         self._quota = settings.quota
 
     def start(self) -> None:
-        """As ``run``; then the director may begin."""
+        """As ``run``; then the director may begin. A signal that came before ``run`` took them is not lost."""
         super().start()
         self._stage.engine = self
+        if self._stage.interrupt.asked:
+            signal.raise_signal(signal.SIGTERM)
 
     def drain(self, calls_s: float, statuses_s: float) -> list[str]:
         """As ``run``. Where the time is over anyway, a Ctrl-C in these last moments adds nothing."""
@@ -260,7 +148,7 @@ def _invite(stage: Stage) -> None:
     arguments: list[object] = ["--api-url", stage.api_url, "--seed", options.seed]
     arguments += ["--clusters", options.clusters, "--nodes", options.nodes]
     if options.for_s is not None:
-        arguments += ["--change-for", options.for_s - settle_s(options.for_s)]
+        arguments += ["--change-for", round(options.for_s - settle_s(options.for_s), 3)]
     stage.cast.start("fleet", "ops.demo_fleet", *arguments)
 
 
@@ -310,15 +198,21 @@ def play(options: Options, out: TextIO) -> int:
             raise click.ClickException(f"{stage.failure or ExitCode(code).meaning}\nThe logs are in {folder}")
         if stage.began_s is None:
             return _nothing_to_judge(options, out)
-        report = judge(read_logs(folder), _terms(loaded.settings, stage.drained_from_s))
+        report = judge(read_logs(folder), _terms(options, loaded.settings, stage.drained_from_s))
         code = code if report.ok else ExitCode.PROMISE_BROKEN
         if not report.ok:
             _keep(folder, options)
-        ran_s = stage.drained_from_s - stage.began_s
+        outcome = Outcome(
+            options=options,
+            ran_s=stage.drained_from_s - stage.began_s,
+            interrupted=not stage.on_time,
+            restarts=stage.tally.restarts,
+            code=int(code),
+        )
         if options.as_json:
-            print(json.dumps(document(report, options, stage, ran_s, code), indent=2), file=out)
+            print(json.dumps(document(report, outcome), indent=2), file=out)
         else:
-            print_report(report, stage, ran_s, folder if options.keep_logs or not report.ok else None, out)
+            print_report(report, outcome, folder if options.keep_logs or not report.ok else None, out)
         return code
 
 
@@ -346,7 +240,7 @@ def _perform(
         "log-format": "json",
     }  # fmt: skip
     loaded = load(flags)
-    stage = Stage(options=options, cast=cast, api_url=api_url)
+    stage = Stage(options=options, cast=cast, interrupt=interrupt, api_url=api_url)
     hint = f"kubectl --kubeconfig {kubeconfig} get mcl -w"
     if not options.as_json:
         print(
@@ -354,8 +248,6 @@ def _perform(
             file=out,
             flush=True,
         )
-    if interrupt.asked:
-        raise Interrupted
     over = threading.Event()
     threads = [threading.Thread(target=direct, args=(stage, over), name="demo-director", daemon=True)]
     if not options.as_json:
@@ -372,11 +264,12 @@ def _perform(
     return stage, loaded, code
 
 
-def _terms(settings: Settings, until_s: float) -> Terms:
+def _terms(options: Options, settings: Settings, until_s: float) -> Terms:
+    """Quota and batch are the backend's own, whatever the operator makes of them."""
     return Terms(
-        quota_calls=settings.quota.calls,
-        window_s=settings.quota.window_s,
-        batch_max=settings.batch_max,
+        quota_calls=options.quota.calls,
+        window_s=options.quota.window_s,
+        batch_max=options.batch_max,
         until_s=until_s,
         stale_max_s=settings.debounce_max_s + 1.0,
         cooldown_s=settings.cooldown_s,
@@ -414,66 +307,6 @@ def _keep(folder: Path, options: Options) -> None:
     """What went wrong can be looked at afterwards."""
     if options.keep_logs is None:
         (folder / _KEPT).touch()
-
-
-# --- the summary ------------------------------------------------------------------------------------------------------
-def document(report: Report, options: Options, stage: Stage, ran_s: float, code: int) -> dict[str, Any]:
-    """The summary as data; the meaning of a field does not change within one ``format``."""
-    return {
-        "format": FORMAT,
-        "muster": __version__,
-        "ok": report.ok,
-        "exitCode": int(code),
-        "interrupted": not stage.on_time,
-        "ranSeconds": round(ran_s, 3),
-        "options": {
-            "forSeconds": options.for_s, "clusters": options.clusters, "nodes": options.nodes, "seed": options.seed,
-            "quota": str(options.quota), "batchMax": options.batch_max,
-        },
-        "fleet": dict(report.fleet),
-        "promises": [attrs.asdict(each) for each in report.lines],
-        "latencies": [attrs.asdict(each) for each in report.latencies],
-        "operator": {"restarts": stage.tally.restarts},
-    }  # fmt: skip
-
-
-def print_report(report: Report, stage: Stage, ran_s: float, folder: Path | None, out: TextIO) -> None:
-    """The summary for people."""
-    fleet, options = report.fleet, stage.options
-
-    def say(text: str = "") -> None:
-        print(text, file=out)
-
-    say(
-        f"\nWhat the servers' own logs tell about {ran_s:.1f} s (seed {options.seed}): {fleet['clusters']} clusters and "
-        f"{fleet['nodes']} nodes were created,\n{fleet['failures']} failures and {fleet['silences']} silences; "
-        f"{fleet['reports']} reports; {fleet['repairs']} repairs in {fleet['calls']} calls.\n"
-    )
-    for each in report.lines:
-        _say_line(each, say)
-    say()
-    for spread in report.latencies:
-        figures = f"p50 {spread.p50_s:.2f} s   p95 {spread.p95_s:.2f} s   max {spread.max_s:.2f} s"
-        say(
-            f"        {spread.name:<22}{figures}   of {spread.count}"
-            if spread.count
-            else f"        {spread.name:<22}never"
-        )
-    say(f"        {'operator restarts':<22}{stage.tally.restarts} (its own word)")
-    if folder is not None:
-        say(f"\nThe logs are in {folder}")
-    if not report.ok:
-        again = f"--seed {options.seed} --clusters {options.clusters} --nodes {options.nodes} --quota {options.quota}"
-        say(
-            f"\nA promise was BROKEN. Please report it, with the logs: muster demo {again} --batch-max {options.batch_max}"
-        )
-    say()
-
-
-def _say_line(each: Line, say: Callable[[str], None]) -> None:
-    say(f"{'ok' if each.ok else 'BROKEN':>6}  {each.promise:<22}{each.figure}")
-    for wrong in each.wrong:
-        say(f"{'':>30}{wrong}")
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -192,7 +192,10 @@ class Script:
 # --- the players ------------------------------------------------------------------------------------------------------
 @define(eq=False)
 class Agent:
-    """What one node knows of itself. ``silent_from`` is its last heartbeat while it is silent, "" otherwise."""
+    """What one node knows of itself: ``silent_from`` is its last heartbeat while it is silent, "" otherwise.
+
+    ``unwell`` is what it last reported, or was told in the answer to a heartbeat (a repair makes it well behind its back).
+    """
 
     name: str
     cluster: str
@@ -200,6 +203,7 @@ class Agent:
     claim: str
     due_s: float = 0.0
     silent_from: str = ""
+    unwell: bool = False
     gone: bool = False
 
 
@@ -272,6 +276,8 @@ class Fleet:
         agent = self._agents.get(deed.node)
         if agent is None:
             return  # it was deleted before it could recover
+        if deed.do == "fail" and agent.unwell:
+            return  # that is no transition, and a transition time that moved would be another incident
         if deed.do in ("fail", "recover"):
             self._report(agent, healthy=deed.do == "recover")
         elif deed.do == "silence":
@@ -317,7 +323,7 @@ class Fleet:
 
     def _report(self, agent: Agent, *, healthy: bool) -> None:
         stamp = _now()
-        agent.silent_from = ""
+        agent.silent_from, agent.unwell = "", not healthy
         condition = {"type": "Healthy", "status": str(healthy), "reason": "Reported", "message": ""}
         condition["lastTransitionTime"] = stamp.partition(".")[0] + "Z"
         status = {"healthy": healthy, "lastHeartbeatTime": stamp, "conditions": [condition]}
@@ -351,12 +357,14 @@ class Fleet:
     def _beat_once(self, agent: Agent) -> None:
         path = self._path(agent.kind, agent.name)
         if not agent.silent_from:
-            self._api.call("PATCH", path + "/status", {"status": {"lastHeartbeatTime": _now()}})
+            _, node = self._api.call("PATCH", path + "/status", {"status": {"lastHeartbeatTime": _now()}})
+            if (node.get("status") or {}).get("healthy"):
+                agent.unwell = False
             return
         code, node = self._api.call("GET", path)
         status = node.get("status") or {}
         if code == 200 and str(status.get("lastHeartbeatTime")) > agent.silent_from:
-            agent.silent_from = ""  # somebody has repaired it
+            agent.silent_from, agent.unwell = "", False  # somebody has repaired it
 
     # --- requests -----------------------------------------------------------------------------------------------------
     @property

@@ -4,9 +4,7 @@ The operator's word counts for nothing here. The API server's object log says wh
 (``truth`` replays it), its access log which writes were asked for; the backend's log says which call arrived when, with
 which nodes, and what was executed. Every check can fail: each has a test that plants its violation.
 
-A status is *stale by n seconds* at an instant when the counts that it shows were last true n seconds before. That is
-the one measure of counting: a status may lag by the debounce and a write, and never longer, whatever the queue of
-repairs does meanwhile. All instants are seconds of CLOCK_MONOTONIC.
+All instants are seconds of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -15,12 +13,14 @@ import json
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
 
-from .truth import ClusterStory, Counts, NodeMoment, NodeStory, Obj, Story, intervals, tell
+from .staleness import PATIENCE_S, staleness
+from .truth import Counts, NodeMoment, NodeStory, Obj, Story, intervals, tell
 
 OBJECTS, ACCESSES, BACKEND = "objects.jsonl", "accesses.jsonl", "backend.jsonl"
 WRONG_MAX = 20  # names in one figure; the logs have the rest
@@ -115,11 +115,13 @@ def _lines(file: Path) -> Iterator[Obj]:
 
 def judge(logs: Logs, terms: Terms) -> Report:
     """Hold the logs against the promises."""
-    story = tell(logs.objects, terms.until_s, timeout_s=terms.timeout_s, max_unhealthy=terms.max_unhealthy)
+    told = partial(tell, logs.objects, terms.until_s, timeout_s=terms.timeout_s, max_unhealthy=terms.max_unhealthy)
+    story, patient = told(), told(patience_s=PATIENCE_S)
+    stale = [staleness(*pair, terms.until_s) for pair in zip(story.clusters, patient.clusters, strict=True)]
     arrived = _arrived(logs)
     lines = (
-        _truth(story, terms),
-        _lanes(story, terms),
+        _truth(story, stale, terms),
+        _lanes(story, stale, terms),
         _writes(story, logs, terms),
         _quota(logs, terms),
         _batch(logs, terms),
@@ -137,8 +139,8 @@ def judge(logs: Logs, terms: Terms) -> Report:
         "clusters": len(story.clusters),
         "nodes": len(story.nodes),
         "reports": story.reports,
-        "failures": sum(1 for one in incidents if one.moment.incident.startswith("unhealthy@")),
-        "silences": sum(1 for one in incidents if one.moment.incident.startswith("silent@")),
+        "failures": sum(1 for one in incidents if _sort(one.moment) == "unhealthy"),
+        "silences": sum(1 for one in incidents if _sort(one.moment) == "silent"),
         "calls": len(logs.arrivals),
         "repairs": len(logs.executions),
     }
@@ -146,17 +148,18 @@ def judge(logs: Logs, terms: Terms) -> Report:
 
 
 # --- counting ---------------------------------------------------------------------------------------------------------
-def _truth(story: Story, terms: Terms) -> Line:
+def _truth(story: Story, stale: list[list[float]], terms: Terms) -> Line:
     """At the end every status is the truth; one whose truth has changed within the allowed lag may still be behind."""
-    alive = [each for each in story.clusters if each.gone_s is None or each.gone_s > terms.until_s]
+    pairs = zip(story.clusters, stale, strict=True)
+    alive = [(each, its) for each, its in pairs if each.gone_s is None or each.gone_s > terms.until_s]
     right = behind = 0
     wrong = []
-    for cluster in alive:
+    for cluster, its in alive:
         true = _at(cluster.counts, terms.until_s)
         shown = _at([(each.at_s, each.counts) for each in cluster.statuses], terms.until_s)
         if shown == true:
             right += 1
-        elif _staleness(cluster, terms.until_s)[-1] <= terms.stale_max_s:
+        elif its and its[-1] <= terms.stale_max_s:
             behind += 1
         else:
             wrong.append(f"{cluster.name} shows {_brief(shown)}, true is {_brief(true)}")
@@ -166,39 +169,13 @@ def _truth(story: Story, terms: Terms) -> Line:
     return _line("truth", bool(alive) and not wrong, figure, values, wrong)
 
 
-def _lanes(story: Story, terms: Terms) -> Line:
+def _lanes(story: Story, stale: list[list[float]], terms: Terms) -> Line:
     """No status was ever stale for longer than the debounce and a write, whatever was queued for repair."""
-    born = [each for each in story.clusters if each.born_s < terms.until_s]
-    stale = [(max(_staleness(each, terms.until_s), default=0.0), each.name) for each in born]
-    worst_s = max((each for each, _ in stale), default=0.0)
-    wrong = [f"{name}: {_seconds(each)}" for each, name in stale if each > terms.stale_max_s]
+    worst = [(max(its, default=0.0), each.name) for each, its in zip(story.clusters, stale, strict=True)]
+    worst_s = max((each for each, _ in worst), default=0.0)
+    wrong = [f"{name}: {_seconds(each)}" for each, name in worst if each > terms.stale_max_s]
     figure = f"no status was stale for longer than {_seconds(worst_s)} (allowed {terms.stale_max_s:g} s)"
     return _line("lanes", not wrong, figure, {"stalest_s": _round(worst_s), "allowed_s": terms.stale_max_s}, wrong)
-
-
-def _staleness(cluster: ClusterStory, until_s: float) -> list[float]:
-    """For each status that stood (none at all is the first): for how long, at worst, what it shows had not been true."""
-    end_s = min(until_s, cluster.gone_s if cluster.gone_s is not None else until_s)
-    shown: list[tuple[float, Counts | None]] = [(cluster.born_s, None)]
-    shown += [(each.at_s, each.counts) for each in cluster.statuses]
-    truths = list(intervals(cluster.counts, end_s))
-    ended: dict[Counts | None, float] = {}  # when it was last true, before the status of the day
-    place = 0
-    found = []
-    for from_s, to_s, counts in intervals(shown, end_s):
-        while place < len(truths) and truths[place][1] <= from_s:
-            ended[truths[place][2]] = truths[place][1]
-            place += 1
-        worst_s, true_until_s = 0.0, ended.get(counts, cluster.born_s)
-        for true_from_s, true_to_s, true in truths[place:]:
-            if true_from_s >= to_s:
-                break
-            if true == counts:
-                if true_from_s > from_s:
-                    worst_s = max(worst_s, true_from_s - true_until_s)
-                true_until_s = true_to_s
-        found.append(max(worst_s, to_s - true_until_s))
-    return found
 
 
 def _writes(story: Story, logs: Logs, terms: Terms) -> Line:
@@ -324,18 +301,28 @@ def _once(story: Story, logs: Logs, terms: Terms) -> Line:
 # --- what is owed -----------------------------------------------------------------------------------------------------
 @frozen
 class _Incident:
-    """A node in trouble under one parent, from its moment's instant to ``end_s``; ``over``: it ended by itself."""
+    """A node in trouble under one parent, from its moment's instant to ``end_s``.
+
+    ``fresh``: it changed the counts, and is not a new one of the same sort upon an old one.
+    """
 
     node: NodeStory
     moment: NodeMoment
     end_s: float
+    fresh: bool
 
 
 def _incidents(node: NodeStory, until_s: float) -> Iterator[_Incident]:
     for at, moment in enumerate(node.moments):
         if moment.incident and moment.parent is not None and moment.at_s < until_s:
             end_s = node.moments[at + 1].at_s if at + 1 < len(node.moments) else until_s
-            yield _Incident(node, moment, min(end_s, until_s))
+            before = node.moments[at - 1] if at else None
+            fresh = before is None or (_sort(before), before.parent) != (_sort(moment), moment.parent)
+            yield _Incident(node, moment, min(end_s, until_s), fresh)
+
+
+def _sort(moment: NodeMoment) -> str:
+    return moment.incident.partition("@")[0]
 
 
 def _arrived(logs: Logs) -> dict[str, list[float]]:
@@ -409,17 +396,28 @@ def _valve(story: Story, logs: Logs, terms: Terms) -> Line:
 
 # --- latencies --------------------------------------------------------------------------------------------------------
 def _shown(story: Story, one: _Incident) -> float | None:
-    """Seconds until a status stood that was true after the failure; None where the trouble was over before."""
+    """Seconds until a status had its kind's count (of unhealthy or unknown) as it was true at or after the failure.
+
+    None where the trouble was over before, or changed no count.
+    """
     cluster = story.of(one.moment.parent, one.moment.at_s) if one.moment.parent is not None else None
-    if cluster is None:
+    if cluster is None or not one.fresh:
         return None
+    place = 2 if _sort(one.moment) == "unhealthy" else 3
+
+    def count(counts: Counts | None) -> int | None:
+        if counts is None:
+            return None
+        return next((int(each[place]) for each in counts.kinds if each[0] == one.node.kind), 0)
+
     began_s = one.moment.at_s
     first = max(bisect_right(cluster.counts, began_s, key=lambda step: step[0]) - 1, 0)
     for status in cluster.statuses[bisect_left(cluster.statuses, began_s, key=lambda each: each.at_s) :]:
         if status.at_s > one.end_s:
             return None
         last = bisect_right(cluster.counts, status.at_s, key=lambda step: step[0])
-        if any(true == status.counts for _, true in cluster.counts[first:last]):
+        said = count(status.counts)
+        if any(count(true) == said for _, true in cluster.counts[first:last]):
             return status.at_s - began_s
     return None
 

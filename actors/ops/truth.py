@@ -164,12 +164,18 @@ class _Family:
 
 
 class Replay:
-    """Takes the log's lines in order; ``story`` is what came of it. ``timeout_s``, ``max_unhealthy``: the operator's own."""
+    """Takes the log's lines in order; ``story`` is what came of it. ``timeout_s``, ``max_unhealthy``: the operator's own.
 
-    def __init__(self, *, timeout_s: float | None = None, max_unhealthy: str | int = "50%") -> None:
+    ``patience_s``: tell each silence so much after its deadline.
+    """
+
+    def __init__(
+        self, *, timeout_s: float | None = None, max_unhealthy: str | int = "50%", patience_s: float = 0.0
+    ) -> None:
         self.story = Story()
         self._timeout_s = timeout_s
         self._max_unhealthy = max_unhealthy
+        self._patience_s = patience_s
         self._nodes: dict[str, _Node] = {}
         self._families: dict[Key, _Family] = {}
         self._deadlines: list[tuple[float, str]] = []
@@ -224,11 +230,10 @@ class Replay:
         if story is None:
             return
         kinds = tuple((kind, each[0], each[1], each[2]) for kind, each in sorted(family.counts.items()) if any(each))
-        healthy, unhealthy, unknown = (sum(each[place] for each in family.counts.values()) for place in range(3))
-        total = healthy + unhealthy + unknown
-        _enter(story.counts, now_s, Counts(total, healthy, unhealthy, unknown, kinds))
+        counts = _summed(kinds)
+        _enter(story.counts, now_s, counts)
         repair = family.spec.get("repair") or {}
-        limit = _limit(repair.get("maxUnhealthy", self._max_unhealthy), total)
+        limit = _limit(repair.get("maxUnhealthy", self._max_unhealthy), counts.total)
         held = family.eligible > limit or repair.get("enabled") is False or bool(family.spec.get("paused"))
         _enter(story.held, now_s, held)
 
@@ -299,7 +304,7 @@ class Replay:
             return None
         own = family.spec.get("heartbeatTimeout")
         timeout_s = seconds(own) if own is not None else self._timeout_s
-        return None if timeout_s is None else node.heard_s + timeout_s
+        return None if timeout_s is None else node.heard_s + timeout_s + self._patience_s
 
     def _listen(self, node: _Node, now_s: float) -> None:
         """Look at it again when its time will be over. (At once where it is over: ``run_to`` comes before each line.)"""
@@ -309,10 +314,15 @@ class Replay:
 
 
 def tell(
-    lines: Iterable[Obj], until_s: float, *, timeout_s: float | None = None, max_unhealthy: str | int = "50%"
+    lines: Iterable[Obj],
+    until_s: float,
+    *,
+    timeout_s: float | None = None,
+    max_unhealthy: str | int = "50%",
+    patience_s: float = 0.0,
 ) -> Story:
-    """The story of those lines (in their order), to the end of ``until_s``."""
-    replay = Replay(timeout_s=timeout_s, max_unhealthy=max_unhealthy)
+    """The story of those lines (in their order), to the end of ``until_s``. The rest is as for ``Replay``."""
+    replay = Replay(timeout_s=timeout_s, max_unhealthy=max_unhealthy, patience_s=patience_s)
     for line in lines:
         replay.take(line)
     replay.run_to(until_s)
@@ -327,9 +337,17 @@ def counts_of(status: Obj) -> Counts | None:
             for each in sorted(status.get("kinds") or (), key=lambda each: str(each["kind"]))
             if each["total"]
         )
-        return Counts(status["total"], status["healthy"], status["unhealthy"], status["unknown"], kinds)
+        counts = Counts(status["total"], status["healthy"], status["unhealthy"], status["unknown"], kinds)
     except (KeyError, TypeError, ValueError):
         return None
+    return counts if counts == _summed(kinds) else None
+
+
+def _summed(kinds: tuple[KindCounts, ...]) -> Counts:
+    healthy, unhealthy, unknown = (
+        sum(each) for each in ([k[1] for k in kinds], [k[2] for k in kinds], [k[3] for k in kinds])
+    )
+    return Counts(healthy + unhealthy + unknown, healthy, unhealthy, unknown, kinds)
 
 
 def intervals(steps: list[tuple[float, Any]], end_s: float) -> Iterator[tuple[float, float, Any]]:

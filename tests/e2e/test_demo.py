@@ -42,6 +42,16 @@ def started(environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
     )
 
 
+def ended(process: subprocess.Popen[str], within_s: float = 40.0) -> tuple[str, str]:
+    """What it wrote; it does not outlive its test."""
+    try:
+        return process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+
+
 def others(folder: Path) -> list[int]:
     """Processes whose environment names that folder: the demo's and its children's, and nobody else's."""
     found = []
@@ -69,7 +79,7 @@ def test_eight_seconds_end_with_a_summary_in_which_every_promise_was_kept(
 ) -> None:
     began_s = time.monotonic()
     process = started(environment, "--for", "8s", "--plain")
-    out, err = process.communicate(timeout=40)
+    out, err = ended(process)
 
     assert (0, "") == (process.returncode, err)
     assert re.search(r"kubectl --kubeconfig \S+ get mcl -w", out)
@@ -87,7 +97,7 @@ def test_as_json_there_is_nothing_but_the_document_and_logs_are_kept_on_request(
 ) -> None:
     kept = tmp_path / "kept"
     process = started(environment, "--for", "4s", "--json", "--keep-logs", str(kept))
-    out, err = process.communicate(timeout=40)
+    out, err = ended(process)
     document = json.loads(out)
 
     assert (0, "") == (process.returncode, err)
@@ -101,6 +111,27 @@ def test_as_json_there_is_nothing_but_the_document_and_logs_are_kept_on_request(
 
 
 @pytest.mark.slow
+def test_an_operator_that_breaks_the_quota_is_found_out_and_the_logs_are_kept(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """It takes 50 calls of one node a second for allowed; the backend's quota is 1."""
+    lie = (
+        "from actors.ops import cli, demo; load = demo.load; "
+        "demo.load = lambda flags: load({**flags, 'quota': '50/1s', 'batch-max': '1'}); cli.main()"
+    )
+    words = [sys.executable, "-c", lie, *command("--for", "5s", "--plain", "--quota", "1/1s")[3:]]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    out, err = ended(process)
+
+    assert (7, "") == (process.returncode, err)
+    assert re.search(r"(?m)^BROKEN  quota ", out)
+    assert "Please report it" in out
+    (kept,) = tmp_path.iterdir()
+    assert f"The logs are in {kept}" in out
+    assert (kept / "backend.jsonl").stat().st_size
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: str(number.name))
 def test_a_signal_midway_ends_it_with_its_summary(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals
@@ -111,7 +142,7 @@ def test_a_signal_midway_ends_it_with_its_summary(
     seen = until_calls(process)
     os.killpg(process.pid, number)
     signalled_s = time.monotonic()
-    out, err = process.communicate(timeout=40)
+    out, err = ended(process)
 
     assert time.monotonic() - signalled_s < ENDS_WITHIN_S
     assert (0, "") == (process.returncode, err)
@@ -141,7 +172,7 @@ def test_a_signal_at_the_very_beginning_ends_it_without_a_traceback(
     time.sleep(after_s)
     os.killpg(process.pid, number)
     signalled_s = time.monotonic()
-    _, err = process.communicate(timeout=40)
+    _, err = ended(process)
 
     assert time.monotonic() - signalled_s < ENDS_WITHIN_S
     assert (0, "") == (process.returncode, err)
@@ -166,7 +197,7 @@ def test_a_server_that_ends_midway_is_reported_and_not_judged(environment: dict[
     until_calls(process)
     (backend,) = (pid for pid in others(tmp_path) if b"serve_backend" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(backend, signal.SIGKILL)
-    out, err = process.communicate(timeout=40)
+    out, err = ended(process)
 
     assert 1 == process.returncode
     assert "backend process ended before its time" in err
@@ -220,7 +251,7 @@ def test_a_wrong_word_is_refused_before_anything_starts(
     environment: dict[str, str], words: tuple[str, ...], complaint: str
 ) -> None:
     process = started(environment, *words)
-    _, err = process.communicate(timeout=20)
+    _, err = ended(process)
 
     assert 2 == process.returncode
     assert complaint in err

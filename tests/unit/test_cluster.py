@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from actors import cluster as module
 from actors.actor import Cell, Context, Resume
 from actors.cluster import CONFLICT_PATIENCE_S, PASSIVATE_PATIENCE_S, REFUSED_RETRY_S, ClusterActor
 from actors.core.events import AuditDiffered, Reconciled, RecordSkipped, ValveMoved
 from actors.core.fleet import MUSTER_FLEET
-from actors.core.health import Counts
+from actors.core.health import Counts, Roll
 from actors.core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record, Share
 from actors.core.ports import Objects, Written
 from actors.mailbox import using
@@ -55,7 +55,9 @@ class Catcher:
         return [message for message in self.told if isinstance(message, kind)]
 
 
-def node(name: str, healthy: bool | None = True, *, version: int = 1, kind: str = "ComputeNode", since: str = "t") -> Child:
+def node(
+    name: str, healthy: bool | None = True, *, version: int = 1, kind: str = "ComputeNode", since: str = "t"
+) -> Child:
     return Child(
         kind=kind, namespace="d", name=name, uid=name, version=version, parent=KEY, healthy=healthy, since=since
     )  # fmt: skip
@@ -89,7 +91,7 @@ class Desk:
             return self.made
 
         with using(self.world):
-            self.cell = Cell.start(name="cluster/d/c1", factory=factory, supervisor=self.boss)  # type: ignore[arg-type]
+            self.cell = Cell.start(name="cluster/d/c1", factory=factory, supervisor=self.boss)
         self.world.settle()
 
     def tell(self, *messages: Any) -> None:
@@ -99,7 +101,9 @@ class Desk:
 
     def mail(self, *records: Record, gone: tuple[str, ...] = (), kind: str = "", replace: bool = False) -> None:
         entries: dict[str, Record | None] = {**dict.fromkeys(gone), **{record.uid: record for record in records}}
-        self.tell(Objects(kind=kind or (records[0].kind if records else "ComputeNode"), entries=entries, replace=replace))
+        self.tell(
+            Objects(kind=kind or (records[0].kind if records else "ComputeNode"), entries=entries, replace=replace)
+        )
 
     def sync(self, *children: Child, parent: Parent | None = None) -> None:
         self.mail(parent or cluster(), kind="Cluster", replace=True)
@@ -137,7 +141,7 @@ class Desk:
         self.tell(StatusAnswered(sequence=(wish or self.wishes[-1]).sequence, state=state))
 
     def done(self, *keys: str, how: ItemAnswer = ItemAnswer.DONE) -> None:
-        self.tell(ItemsAnswered(answers={key: (how, "") for key in keys}, at_s=self.world.clock.now()))
+        self.tell(ItemsAnswered(answers=dict.fromkeys(keys, (how, "")), at_s=self.world.clock.now()))
 
     @property
     def wishes(self) -> list[StatusWanted]:
@@ -168,7 +172,7 @@ def test_nothing_is_written_or_asked_before_every_kind_has_listed(order: tuple[s
     for kind in order[:2]:
         desk.mail(*records[kind], kind=kind, replace=True)
         desk.mail(node("early", healthy=False, kind="StorageNode"))  # of an earlier time: no replacement yet
-    desk.run(10.0) if order[2] != "StorageNode" else desk.run(10.0)
+    desk.run(10.0)
     assert (desk.wishes, desk.asked, desk.looks) == ([], [], [])
 
     desk.mail(*records[order[2]], kind=order[2], replace=True)
@@ -247,7 +251,9 @@ def test_no_flood_keeps_the_longest_wait_from_being_kept() -> None:
     desk.world.clock.now_s += 0.03
     assert desk.looks == []
     for version in range(6, 100):  # all at one instant, each before the deadline's turn
-        desk.cell.tell(Objects(kind="ComputeNode", entries={"a": node("a", healthy=bool(version % 2), version=version)}))
+        desk.cell.tell(
+            Objects(kind="ComputeNode", entries={"a": node("a", healthy=bool(version % 2), version=version)})
+        )
         desk.world.step(desk.world.clock.now())
 
     assert len(desk.looks) >= 1
@@ -273,9 +279,11 @@ def test_our_own_write_does_not_wake_us(echo_first: bool) -> None:
     desk.run(1.0)
     (wish,) = desk.wishes
     looks = len(desk.looks)
-    steps = [lambda: desk.mail(cluster(101, wish.status)), lambda: desk.written(wish, 101)]
-    for step in steps if echo_first else steps[::-1]:
-        step()
+    for echo in (echo_first, not echo_first):
+        if echo:
+            desk.mail(cluster(101, wish.status))
+        else:
+            desk.written(wish, 101)
         desk.run(5.0)
     assert len(desk.looks) == looks
 
@@ -372,7 +380,7 @@ def test_a_status_that_is_refused_is_asked_again_soon_and_then_slowly(state: Sta
         times.append(desk.world.clock.now())
         desk.refuse(state)
 
-    waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(times)]
     assert times[3] - times[0] <= 8.0
     assert waits[0] >= 0.5
     assert waits[-1] == pytest.approx(REFUSED_RETRY_S)
@@ -589,14 +597,14 @@ def test_a_replacement_strikes_off_what_it_does_not_hold() -> None:
 
 def test_a_poisonous_record_is_skipped_reported_and_said_in_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
     """And forgotten when it changes, or goes: by a deletion or by a list without it."""
-    put = module.Roll.put
+    put = Roll.put
 
     def poisoned(self: Any, child: Child) -> bool:
         if child.name == "bad" and child.version == 1:
             raise ValueError("poison")
         return put(self, child)
 
-    monkeypatch.setattr(module.Roll, "put", poisoned)
+    monkeypatch.setattr(Roll, "put", poisoned)
     desk = Desk()
     for _ in range(2):
         desk.sync(node("a"), node("bad"))

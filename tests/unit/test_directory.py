@@ -105,7 +105,7 @@ class Town:
             return self.made
 
         with using(self.world):
-            self.cell = Cell.start(name="directory", factory=factory, supervisor=self.boss)  # type: ignore[arg-type]
+            self.cell = Cell.start(name="directory", factory=factory, supervisor=self.boss)
         self.world.settle()
 
     def clerk(self, ctx: Context) -> Behaviour:
@@ -268,6 +268,16 @@ def test_words_of_a_predecessor_are_not_taken_for_the_successors() -> None:
     town.tell(PassivateWanted(parent=HOME, ref=old), Passivated(parent=HOME, ref=old, asleep=True))
 
     assert town.phase() == "awake"
+
+
+def test_a_watcher_that_died_of_the_request_to_close_is_asked_again() -> None:
+    """Else the parent is deaf until its actor's patience ends."""
+    town = Town(HOME)
+    town.want(HOME)
+    town.tell(PassivateWanted(parent=HOME, ref=town.ref()))
+    town.tell(WatcherStarted(kind="ComputeNode", ref=town.watchers["ComputeNode"]))  # type: ignore[arg-type]
+
+    assert town.subscribed() == [("home", True), ("home", False), ("home", False)]
 
 
 # --- the parent's end -------------------------------------------------------------------------------------------------
@@ -475,6 +485,23 @@ def test_an_actor_that_died_meanwhile_is_restarted_by_the_new_incarnation() -> N
     town.world.run_for(1.0)
 
     assert (town.phase(), town.lives()[:2]) == ("awake", ["start 1", "start 2"])
+
+
+def test_an_actor_that_ended_meanwhile_is_not_adopted() -> None:
+    """The Down that told of its end may have been what killed the predecessor: its parent would have a dead actor for ever."""
+    town = Town(HOME)
+    town.want(HOME)
+    old = town.ref()
+    town.tell("nonsense")
+    old.stop()
+    town.world.settle()
+    cell: Any = town.cell._actor_weakref()
+    cell.actor_inbox._control.clear()  # the Down is lost
+    town.tell(Resume())
+    town.want(HOME)
+
+    assert town.lives() == ["start 1", "stop", "start 1"]
+    assert town.ref() != old
 
 
 def test_a_death_counts_once_however_often_the_directory_was_restarted() -> None:

@@ -43,7 +43,7 @@ class Stage:
         self.dispatcher.start()
         self.log: list[Any] = []
         with using(self.dispatcher):
-            self.boss = Cell.start(name="boss", factory=lambda ctx: Restarter(ctx))
+            self.boss = Cell.start(name="boss", factory=Restarter)
 
     def cell(self, name: str = "it") -> Any:
         with using(self.dispatcher):

@@ -14,14 +14,11 @@ import pytest
 from attrs import evolve
 
 from actors.ops.report import ACCESSES, BACKEND, OBJECTS, Line, Logs, Report, Terms, judge, read_logs
-from actors.ops.truth import counts_of, seconds, tell
 
 OPERATOR, AGENTS = "muster/0.1.0", "muster-demo-fleet"
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
 TERMS = Terms(quota_calls=2, window_s=1.0, batch_max=3, until_s=20.0)
-PROMISES = (
-    "truth", "lanes", "no write for nothing", "quota", "batch", "wanted", "repaired once", "drain", "valve",
-)  # fmt: skip
+PROMISES = ("truth", "lanes", "no write for nothing", "quota", "batch", "wanted", "repaired once", "drain", "valve")
 
 Obj = dict[str, Any]
 
@@ -36,13 +33,9 @@ class Book:
         self.executions: list[Obj] = []
 
     def logs(self) -> Logs:
-        def ordered(lines: list[Obj]) -> list[Obj]:
-            return sorted(lines, key=lambda line: float(line["mono_s"]))
-
-        return Logs(
-            objects=ordered(self.objects), accesses=ordered(self.accesses), arrivals=ordered(self.arrivals),
-            executions=ordered(self.executions),
-        )  # fmt: skip
+        logs = (self.objects, self.accesses, self.arrivals, self.executions)
+        in_order = [sorted(lines, key=lambda line: float(line["mono_s"])) for lines in logs]
+        return Logs(objects=in_order[0], accesses=in_order[1], arrivals=in_order[2], executions=in_order[3])
 
     def commit(
         self, at_s: float, type_: str, kind: str, name: str, agent: str = AGENTS, uid: str = "", **parts: Any
@@ -145,9 +138,14 @@ def test_a_log_in_which_all_was_well() -> None:
 
     assert found.ok
     assert PROMISES == tuple(line.promise for line in found.lines)
-    assert {"clusters": 1, "nodes": 8, "failures": 1, "silences": 1, "calls": 2, "repairs": 2} == {
-        name: count for name, count in found.fleet.items() if name != "reports"
-    }
+    assert {
+        "clusters": 1,
+        "nodes": 8,
+        "failures": 1,
+        "silences": 1,
+        "calls": 2,
+        "repairs": 2,
+    }.items() <= found.fleet.items()
 
 
 def test_the_latencies_are_from_the_commit_and_from_the_deadline() -> None:
@@ -179,15 +177,10 @@ def no_clusters(book: Book) -> None:
 
 
 def late_status(book: Book) -> None:
-    """The silence showed only after three and a half seconds; in the end all is well."""
+    """The silence showed only after five seconds (of which one is allowed beside the lag); in the end all is well."""
     for line in [*book.objects, *book.accesses]:
-        if line["mono_s"] == 12.4:
-            line["mono_s"] = 15.5
-        elif line["mono_s"] == 13.7:
-            line["mono_s"] = 15.6
-    for line in [*book.objects]:
-        if line["name"] == "b" and 13 < line["mono_s"] < 15.55:
-            book.objects.remove(line)
+        line["mono_s"] = {12.4: 17.0, 13.7: 19.7}.get(line["mono_s"], line["mono_s"])
+    book.objects[:] = [line for line in book.objects if line["name"] != "b" or not 13 < line["mono_s"] < 19]
 
 
 def never_true(book: Book) -> None:
@@ -269,7 +262,7 @@ def executed_twice(book: Book) -> None:
 
 def key_twice(book: Book) -> None:
     """A backend that honours keys does not do that, and the log says that it did."""
-    book.executions.append({**book.executions[-1], "mono_s": 12.6, "uid": "uid-c"})
+    book.executions.append({**book.executions[-1], "mono_s": 12.6})
 
 
 def forgotten(book: Book) -> None:
@@ -371,6 +364,29 @@ def test_a_call_that_crossed_with_the_recovery_is_no_fault() -> None:
     assert judged(book)["wanted"].ok
 
 
+def test_a_recovery_may_overtake_a_silence() -> None:
+    """Silence is told up to a second after its deadline, a report at once: "8 healthy" is true of no instant after 14.0."""
+    book = kept()
+    book.fails_for_good(14.0, "c")
+    book.status(14.2, 7, 1)
+    book.call(14.2, "c")
+    book.objects[:] = [line for line in book.objects if line["name"] != "d" or line["mono_s"] <= 14.0]
+    book.beats(14.0, 14.0, "d")  # silent at 18.0
+    book.report(18.3, "c", since="eighteen")
+    book.status(18.5, 8, 0)
+    book.status(18.9, 7, 0, 1)
+    book.call(18.9, "d")
+
+    assert 0.5 == judged(book)["lanes"].values["stalest_s"], "that was its first status"
+
+
+def test_a_silence_that_is_told_late_is_stale_all_the_same() -> None:
+    book = kept()
+    late_status(book)
+
+    assert 4.0 == judged(book)["lanes"].values["stalest_s"]
+
+
 def test_a_second_failure_is_another_incident() -> None:
     book = kept()
     book.report(15.0, "a", healthy=False, since="fifteen")
@@ -412,62 +428,6 @@ def test_a_cluster_made_anew_begins_anew() -> None:
     book.status(15.4, 8, 0)
 
     assert report(book).ok
-
-
-# --- the truth --------------------------------------------------------------------------------------------------------
-def test_the_first_claim_that_is_there_names_the_parent() -> None:
-    """Controlling owner, then label, then clusterRef; a label that changes moves the node."""
-    book = Book()
-    for name in ("one", "two", "three"):
-        book.cluster(0.0, name)
-    owner = {"apiVersion": "muster.dev/v1alpha1", "kind": "Cluster", "name": "one", "controller": True}
-    spec = {"clusterRef": {"name": "three"}}
-    label = {"muster.dev/cluster": "two"}
-    book.commit(1.0, "ADDED", "ComputeNode", "a", spec=spec, labels=label, ownerReferences=[owner], status=None)
-    book.commit(
-        1.0, "ADDED", "ComputeNode", "b", spec=spec, labels=label, ownerReferences=[owner | {"controller": False}]
-    )
-    book.commit(1.0, "ADDED", "StorageNode", "c", spec=spec)
-    book.commit(2.0, "MODIFIED", "ComputeNode", "b", labels={"muster.dev/cluster": "three"})
-    story = tell(book.logs().objects, 3.0)
-    last = {cluster.key[1]: cluster.counts[-1][1] for cluster in story.clusters}
-
-    assert {"one": 1, "two": 0, "three": 2} == {name: counts.total for name, counts in last.items()}
-    assert (("ComputeNode", 0, 0, 1), ("StorageNode", 0, 0, 1)) == last["three"].kinds
-
-
-def test_silence_is_counted_from_the_last_report_by_the_clusters_own_timeout() -> None:
-    book = Book()
-    book.cluster(0.0)
-    book.node(1.0, "a")
-    book.report(2.0, "a")
-    book.report(3.5, "a")
-    (cluster,) = tell(book.logs().objects, 10.0).clusters
-
-    assert [(0.0, 0, 0), (1.0, 0, 1), (2.0, 1, 0), (7.5, 0, 1)] == [
-        (at_s, counts.healthy, counts.unknown) for at_s, counts in cluster.counts
-    ]
-
-
-def test_without_a_timeout_nobody_is_silent_but_by_the_operators_own() -> None:
-    book = Book()
-    book.commit(0.0, "ADDED", "Cluster", "fleet", spec={}, status=None)
-    book.node(1.0, "a")
-    book.report(2.0, "a")
-
-    assert 3 == len(tell(book.logs().objects, 100.0).clusters[0].counts)
-    assert 4 == len(tell(book.logs().objects, 100.0, timeout_s=50.0).clusters[0].counts)
-
-
-@pytest.mark.parametrize(
-    "status", [{}, {"total": 1}, {"total": 1, "healthy": 1, "unhealthy": 0, "unknown": 0, "kinds": [{"kind": "X"}]}]
-)
-def test_a_status_that_cannot_be_read_says_nothing(status: Obj) -> None:
-    assert counts_of(status) is None
-
-
-def test_durations() -> None:
-    assert (0.25, 90.0, 4.0) == (seconds("250ms"), seconds("1m30s"), seconds("4s"))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

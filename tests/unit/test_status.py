@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -77,11 +78,11 @@ class Office:
         self.sequence = 0
 
         def factory(ctx: Any) -> StatusActor:
-            self.actor = StatusActor(ctx, writer=self.writer, in_flight_max=in_flight_max)  # type: ignore[arg-type]
+            self.actor = StatusActor(ctx, writer=self.writer, in_flight_max=in_flight_max)
             return self.actor
 
         with using(self.world):
-            self.cell = Cell.start(name="status", factory=factory, supervisor=Catcher())  # type: ignore[arg-type]
+            self.cell = Cell.start(name="status", factory=factory, supervisor=Catcher())
         self.world.settle()
 
     def wish(self, name: str = "c", n: int = 0, *, version: int = 1, uid: str = "u") -> None:
@@ -214,7 +215,7 @@ def test_a_transport_error_is_retried_with_growing_waits_until_it_is_through() -
     office.world.run_for(100.0)
 
     starts = [at_s for at_s, *_ in office.writer.begun]
-    waits = [later - earlier - RTT_S for earlier, later in zip(starts, starts[1:], strict=False)]
+    waits = [later - earlier - RTT_S for earlier, later in pairwise(starts)]
     assert office.answers == [(1, "written")]
     assert len(waits) == 10
     assert 0.1 <= waits[0] <= 0.2

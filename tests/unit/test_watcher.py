@@ -93,7 +93,7 @@ class Post:
             return self.made
 
         with using(self.world):
-            self.cell = Cell.start(name=f"watcher/{kind}", factory=factory, supervisor=self.boss)  # type: ignore[arg-type]
+            self.cell = Cell.start(name=f"watcher/{kind}", factory=factory, supervisor=self.boss)
         self.world.settle()
 
     def mail(self, *records: Record, gone: tuple[str, ...] = (), replace: bool = False, epoch: int = 0) -> None:
