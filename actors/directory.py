@@ -120,37 +120,42 @@ class DirectoryActor(Behaviour):
         self._broadcast(AskAgain())  # the Down of the gateway or the StatusActor may be what we died of
 
     def on_receive(self, message: Any) -> Any:
-        if isinstance(message, ParentWanted):
-            for key in message.parents:
-                self._wanted(key, spec_changed=message.spec_changed)
-        elif isinstance(message, Down):
-            self._down(message)
-        elif isinstance(message, RestartDue):
-            self._resume(message.name)
-        elif isinstance(message, ParentGone):
-            self._gone(message.parent)
-        elif isinstance(message, PassivateWanted):
-            self._passivate(message)
-        elif isinstance(message, Passivated):
-            self._passivated(message)
-        elif isinstance(message, WatcherStarted):
-            for entry in self._entries.values():
-                if entry.phase in (Phase.AWAKE, Phase.DOWN, Phase.QUARANTINED):
-                    self.ctx.tell(message.ref, SubscribeWanted(parent=entry.key, ref=entry.ref))
-                elif entry.phase is Phase.PASSIVATING:  # it may have died of this very request
-                    self.ctx.tell(message.ref, UnsubscribeWanted(parent=entry.key, ref=entry.ref))
-        elif isinstance(message, SyncChanged):
-            self._sync[message.kind] = (message.synced, message.up, message.message)
-        elif isinstance(message, ProbeDue):
-            self._release(message.name, "probe")
-        elif isinstance(message, Released):
-            self._release(_name(message.parent), message.by)
-        elif isinstance(message, StatusAnswered):
-            self._condition_answered(message)
-        elif isinstance(message, ConditionDue):
-            self._tell_condition(message.name)
-        else:
-            super().on_receive(message)
+        match message:
+            case ParentWanted():
+                for key in message.parents:
+                    self._wanted(key, spec_changed=message.spec_changed)
+            case Down():
+                self._down(message)
+            case RestartDue():
+                self._resume(message.name)
+            case ParentGone():
+                self._gone(message.parent)
+            case PassivateWanted():
+                self._passivate(message)
+            case Passivated():
+                self._passivated(message)
+            case WatcherStarted():
+                self._subscribe_all(message.ref)
+            case SyncChanged():
+                self._sync[message.kind] = (message.synced, message.up, message.message)
+            case ProbeDue():
+                self._release(message.name, "probe")
+            case Released():
+                self._release(_name(message.parent), message.by)
+            case StatusAnswered():
+                self._condition_answered(message)
+            case ConditionDue():
+                self._tell_condition(message.name)
+            case _:
+                super().on_receive(message)
+
+    def _subscribe_all(self, watcher: Ref) -> None:
+        """A new incarnation of a watcher knows nobody."""
+        for entry in self._entries.values():
+            if entry.phase in (Phase.AWAKE, Phase.DOWN, Phase.QUARANTINED):
+                self.ctx.tell(watcher, SubscribeWanted(parent=entry.key, ref=entry.ref))
+            elif entry.phase is Phase.PASSIVATING:  # it may have died of this very request
+                self.ctx.tell(watcher, UnsubscribeWanted(parent=entry.key, ref=entry.ref))
 
     # --- waking and sleeping ------------------------------------------------------------------------------------------
     def _wanted(self, key: ParentKey, *, spec_changed: bool) -> None:

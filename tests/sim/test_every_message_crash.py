@@ -102,7 +102,7 @@ class Run:
         self.fleet = SimulatedFleet(
             seed=1, policy=policy, heal_after_s=0.5, idle_s=5.0, retry_max_s=2.0, breaker_max_s=2.0
         )
-        self.fleet._cure = functools.partial(self._cure, self.fleet._cure)  # type: ignore[method-assign]
+        self.fleet._cure = functools.partial(self._cure, self.fleet._cure)  # type: ignore[method-assign]  # a test's patch
         self.fleet.api.on_change.append(self._changed)
 
     # --- watching -----------------------------------------------------------------------------------------------------
@@ -169,12 +169,12 @@ class Run:
 
         for n in range(3):  # transport trouble, of writing and of reading
             until_s = clock.now() + 0.4
-            fleet.writer.fail = lambda parent, until_s=until_s: self._unreachable(until_s)  # type: ignore[misc]
+            fleet.writer.fail = lambda parent, until_s=until_s: self._unreachable(until_s)  # type: ignore[misc]  # a test's patch
             self.fail(f"c{n + 3}-n0", timed=False)
             self.phase(6.0, "writing")
             until_s = clock.now() + 0.4
             for kind in KINDS:
-                fleet.reader.fail = lambda kind, action, until_s=until_s: self._error(until_s)  # type: ignore[misc]
+                fleet.reader.fail = lambda kind, action, until_s=until_s: self._error(until_s)  # type: ignore[misc]  # a test's patch
                 fleet.reader.cut(kind)
             self.fail(f"c{n}-n2", timed=False)
             fleet.api.patch(CLUSTERS, "valve", {"spec": {"repair": {"maxUnhealthy": n % 2}}}, "default")

@@ -89,7 +89,7 @@ class Office:
         self.sequence += 1
         self.cell.tell(StatusWanted(
             parent=ParentKey("default", name), uid=uid, version=version, status={"n": n}, sequence=self.sequence,
-            reply_to=self.asker,  # type: ignore[arg-type]
+            reply_to=self.asker,  # type: ignore[arg-type]  # a stand-in
         ))  # fmt: skip
         self.world.settle()
 
@@ -281,7 +281,7 @@ def test_events_that_wait_are_bounded() -> None:
         EventWanted(parent=ParentKey("d", "c"), uid="u", note=EventNote(type="Normal", reason="x", note=""))
     )
     for n in range(EVENTS_WAITING_MAX + 50):
-        office.actor._events.append(n)  # type: ignore[arg-type]
+        office.actor._events.append(n)  # type: ignore[arg-type]  # a stand-in
 
     assert office.actor.statistics()["events_waiting"] == EVENTS_WAITING_MAX
 

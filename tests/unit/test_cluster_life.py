@@ -1,0 +1,197 @@
+"""The ClusterActor's own life: another parent under its name, the end of the parent, poison, the audit, sleep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.actor import Resume
+from actors.cluster import PASSIVATE_PATIENCE_S
+from actors.core.events import AuditDiffered, RecordSkipped
+from actors.core.health import Counts, Roll
+from actors.core.model import Child, Record
+from actors.core.ports import Objects
+from actors.messages import (
+    AskAgain,
+    CloseUp,
+    LastMail,
+    Passivated,
+    PassivateWanted,
+)
+from actors.sim.desk import KINDS, Desk, cluster, node
+
+
+# --- the parent's life ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("order", [("p", "q"), ("q", "p")])
+def test_a_parent_created_again_under_its_name_is_another(order: tuple[str, ...]) -> None:
+    """Its repairs are asked anew, its status is patched under its own uid and version; the children belong to the name."""
+    desk = Desk().settled(node("a", healthy=False), node("b"))
+    again = cluster(500, uid="q")
+    entries: dict[str, Record | None] = {"p": None, "q": again}
+    desk.tell(Objects(kind="Cluster", entries={uid: entries[uid] for uid in order}))
+    desk.run(1.0)
+
+    assert desk.asked == [[], ["a"]]
+    assert [(wish.uid, wish.version, wish.status["total"]) for wish in desk.wishes] == [("q", 500, 2)]
+
+
+def test_a_parent_that_is_gone_asks_for_nothing_and_writes_nothing() -> None:
+    """Until the directory closes its actor."""
+    desk = Desk().settled(node("a", healthy=False))
+    desk.mail(gone=("p",), kind="Cluster")
+    desk.mail(node("b"))
+    desk.run(10.0)
+    assert (desk.asked, desk.wishes) == ([[]], [])
+
+    desk.tell(CloseUp())
+    assert not desk.cell.is_alive()
+
+
+def test_closing_withdraws_what_is_queued() -> None:
+    """Proof 8."""
+    desk = Desk().settled(node("a", healthy=False))
+    desk.tell(CloseUp())
+
+    assert desk.asked == [[]]
+    assert not desk.cell.is_alive()
+
+
+def test_a_replacement_strikes_off_what_it_does_not_hold() -> None:
+    """No phantom children; of its own kind only."""
+    desk = Desk().settled(node("a"), node("b"), node("s", kind="StorageNode"))
+    desk.mail(node("b"), kind="ComputeNode", replace=True)
+    desk.run(1.0)
+    assert [wish.status["total"] for wish in desk.wishes] == [2]
+
+    desk.mail(node("b"), kind="ComputeNode", replace=True)
+    desk.run(10.0)
+    assert len(desk.looks) == 1
+
+
+def test_a_poisonous_record_is_skipped_reported_and_said_in_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And forgotten when it changes, or goes: by a deletion or by a list without it."""
+    put = Roll.put
+
+    def poisoned(self: Any, child: Child) -> bool:
+        if child.name == "bad" and child.version == 1:
+            raise ValueError("poison")
+        return put(self, child)
+
+    monkeypatch.setattr(Roll, "put", poisoned)
+    desk = Desk()
+    for _ in range(2):
+        desk.sync(node("a"), node("bad"))
+        desk.tell(Resume())
+    desk.sync(node("a"), node("bad"))
+    desk.run(1.0)
+
+    def ready() -> str:
+        return str(next(c for c in desk.wishes[-1].status["conditions"] if c["type"] == "Ready")["reason"])
+
+    assert [fact.fingerprint for fact in desk.world.seen(RecordSkipped)] == ["ComputeNode/d/bad@1"]
+    assert (desk.wishes[-1].status["total"], ready()) == (1, "RecordsSkipped")
+    desk.mail(node("a"), kind="ComputeNode", replace=True)
+    desk.run(1.0)
+    assert ready() == "Ready"
+    desk.mail(node("bad"))
+    desk.run(1.0)
+    assert ready() == "RecordsSkipped"
+    desk.mail(node("bad", version=2))
+    desk.run(1.0)
+    assert (desk.wishes[-1].status["total"], ready()) == (2, "Ready")
+
+
+def test_the_audit_finds_repairs_and_reports_a_wrong_count() -> None:
+    """Nothing else would: a wrong incremental count lives until the actor sleeps."""
+    desk = Desk().settled(node("a"))
+    desk.made._roll.counts["ComputeNode"] = Counts(healthy=5)
+    desk.run(3600.0)
+
+    assert [fact.kind for fact in desk.world.seen(AuditDiffered)] == ["ComputeNode"]
+    assert desk.made.statistics()["healthy"] == 1
+
+
+# --- sleep ------------------------------------------------------------------------------------------------------------
+def close(desk: Desk, *kinds: str) -> None:
+    desk.tell(*(LastMail(kind=kind) for kind in kinds or KINDS))
+    desk.run(0.0)
+
+
+def test_an_idle_actor_asks_to_sleep_and_does_when_all_watchers_have_closed() -> None:
+    """After ``idle_s`` without anything to wait for."""
+    desk = Desk(idle_s=60.0).settled(node("a"))
+    desk.run(58.0)
+    assert desk.directory.told == []
+    desk.run(2.0)
+    assert len(desk.directory.of(PassivateWanted)) == 1
+
+    close(desk, "Cluster", "ComputeNode")
+    assert desk.directory.of(Passivated) == []
+    close(desk, "StorageNode")
+    assert [message.asleep for message in desk.directory.of(Passivated)] == [True]
+
+
+def test_it_does_not_sleep_while_it_waits_for_something() -> None:
+    """An unanswered item, a cooldown, an unanswered write."""
+    asked = Desk(idle_s=60.0).settled(node("a", healthy=False))
+    asked.run(600.0)
+    assert asked.directory.told == []
+    asked.tell(AskAgain())
+    asked.done(*asked.keys)
+    asked.run(200.0)
+    assert asked.directory.told == []
+
+    writing = Desk(idle_s=60.0, answers=False)
+    writing.sync(node("a"))
+    writing.run(600.0)
+    assert writing.directory.told == []
+
+
+def test_what_comes_while_the_watchers_close_keeps_it_awake() -> None:
+    """And is looked at in time."""
+    desk = Desk(idle_s=60.0).settled(node("a"))
+    desk.run(60.0)
+    desk.mail(node("b"))
+    close(desk)
+
+    assert [message.asleep for message in desk.directory.of(Passivated)] == [False]
+    desk.run(0.2)
+    assert [wish.status["total"] for wish in desk.wishes] == [2]
+
+
+def test_mail_that_waits_beside_the_last_mail_is_not_slept_through() -> None:
+    """It came before the watcher closed, so it is in the mailbox when the last mail is handled."""
+    desk = Desk(idle_s=60.0).settled(node("a"))
+    desk.run(60.0)
+    for kind in KINDS[:2]:
+        desk.tell(LastMail(kind=kind))
+    desk.cell.tell(Objects(kind="StorageNode", entries={"s": node("s", kind="StorageNode")}))
+    desk.cell.tell(LastMail(kind="StorageNode"))
+    desk.world.settle()
+
+    assert [message.asleep for message in desk.directory.of(Passivated)] == [False]
+
+
+def test_a_watcher_that_does_not_close_in_time_wakes_it() -> None:
+    """It may have died of the request: subscribe again rather than hear nothing for ever."""
+    desk = Desk(idle_s=60.0).settled(node("a"))
+    desk.run(60.0)
+    close(desk, "Cluster")
+    desk.run(PASSIVATE_PATIENCE_S)
+
+    assert [message.asleep for message in desk.directory.of(Passivated)] == [False]
+
+
+def test_one_that_is_subscribed_again_sleeps_only_after_another_idle_time() -> None:
+    """Somebody wanted it."""
+    desk = Desk(idle_s=60.0).settled(node("a"))
+    desk.run(60.0)
+    close(desk)
+    desk.mail(cluster(101, desk.made._parent.status), kind="Cluster", replace=True)  # type: ignore[union-attr]  # it is there
+    for kind in KINDS[1:]:
+        desk.mail(*([node("a")] if kind == "ComputeNode" else []), kind=kind, replace=True)
+    desk.run(58.0)
+    assert len(desk.directory.of(PassivateWanted)) == 1
+    desk.run(10.0)
+    assert len(desk.directory.of(PassivateWanted)) == 2
