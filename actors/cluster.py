@@ -296,6 +296,9 @@ class ClusterActor(Behaviour):
             self._send_status()
         if self._asked:
             self._send_repairs()
+        elif self._backend.reachable is False:  # whoever was to tell us of its return may have forgotten us
+            self._backend = BackendView()
+            self._changed("backend")
 
     # --- answers ------------------------------------------------------------------------------------------------------
     def _status_answered(self, answer: StatusAnswered) -> None:

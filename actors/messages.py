@@ -179,7 +179,7 @@ class ParentGone:
 
 @frozen(kw_only=True)
 class RosterWanted:
-    """directory → parents' watcher: a new incarnation asks for all parents (answered by ``ParentWanted``). Idempotent."""
+    """directory → every watcher: a new incarnation asks what it missed (``SyncChanged``; all parents: ``ParentWanted``). Idempotent."""
 
     ref: Ref
 
@@ -381,7 +381,9 @@ class CallEnded:
 
 @frozen(kw_only=True)
 class DrainWanted:
-    """shutdown → gateway and StatusActor: begin nothing new (gateway) or finish what is wanted (status); call ``reply``."""
+    """shutdown → gateway and StatusActor: begin nothing new (gateway) or finish what is wanted (status); call ``reply``.
 
-    lane: ClassVar[Lane] = Lane.CONTROL
+    Ordinary mail: it must not overtake the wishes that were told before it. Loss: the drain waits out its deadline.
+    """
+
     reply: Any  # a callable without arguments: called once, from any thread

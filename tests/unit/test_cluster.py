@@ -397,6 +397,21 @@ def test_whoever_lost_our_wish_is_told_it_again_unchanged() -> None:
     assert len(desk.wishes) == len(desk.asked) == 2
 
 
+def test_who_asks_for_nothing_does_not_hold_on_to_the_bad_news_of_a_gateway_that_forgot() -> None:
+    """A new incarnation of the gateway does not know whom it has told: nobody would ever take "unreachable" back."""
+    desk = Desk().settled(node("a"))
+    desk.tell(BackendState(reachable=False, reason="Unavailable", message="503"))
+    desk.run(1.0)
+
+    desk.tell(AskAgain())
+    desk.run(1.0)
+
+    shown = [
+        next(c["status"] for c in wish.status["conditions"] if c["type"] == "BackendReachable") for wish in desk.wishes
+    ]
+    assert shown == ["False", "Unknown"]
+
+
 def test_the_backends_state_is_a_change_like_any_other() -> None:
     """Debounced; told once."""
     desk = Desk().settled(node("a", healthy=False))
