@@ -179,7 +179,10 @@ class ParentGone:
 
 @frozen(kw_only=True)
 class RosterWanted:
-    """directory → every watcher: a new incarnation asks what it missed (``SyncChanged``; all parents: ``ParentWanted``). Idempotent."""
+    """directory → every watcher: a new incarnation asks what it missed. Idempotent.
+
+    Answered by ``SyncChanged``, and by the parents' watcher with all parents as ``ParentWanted``. Loss: some sleep too long.
+    """
 
     ref: Ref
 
