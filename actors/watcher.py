@@ -10,6 +10,7 @@ watcher twice is left out and reported, and everything else goes on.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from pykka import ActorDeadError
@@ -44,7 +45,7 @@ class _Post:
             self.by_parent.setdefault(parent, {})[uid] = record
 
 
-class WatcherActor(Behaviour):
+class WatcherActor(Behaviour, ABC):
     """Base of the two kinds of watcher. ``store`` outlives the incarnation; the subscriptions do not: they are asked for."""
 
     def __init__(self, ctx: Context, *, kind: str, reader: Reader, store: RecordStore, directory: Ref) -> None:
@@ -138,14 +139,17 @@ class WatcherActor(Behaviour):
         self.ctx.tell(ref, Objects(kind=self.kind, entries=self._all(parent), replace=True))
 
     # --- what differs between parents and children --------------------------------------------------------------------
+    @abstractmethod
     def _enter(self, uid: str, record: Record | None, post: _Post) -> None:
-        raise NotImplementedError  # abstract: the two classes below
+        """Put the record (None: it is gone) into the store, and what it means for parents into the post."""
 
+    @abstractmethod
     def _absent(self, entries: dict[str, Record | None]) -> list[str]:
-        raise NotImplementedError  # abstract: the two classes below
+        """The uids on record that a replacement does not hold."""
 
+    @abstractmethod
     def _all(self, parent: ParentKey) -> dict[str, Record | None]:
-        raise NotImplementedError  # abstract: the two classes below
+        """The records of that parent by uid."""
 
     def _unattended(self, parents: list[ParentKey]) -> None:
         self.ctx.tell(self._directory, ParentWanted(parents=tuple(parents)))
@@ -159,8 +163,9 @@ class WatcherActor(Behaviour):
             "subscribers": len(self._subscribers), "received": self._received_count, "skipped": self._skipped_count,
         }  # fmt: skip
 
+    @abstractmethod
     def _count(self) -> int:
-        raise NotImplementedError  # abstract: the two classes below
+        """How many records there are."""
 
 
 class ChildWatcher(WatcherActor):

@@ -15,25 +15,11 @@ from actors.core.model import EventNote, ParentKey
 from actors.core.ports import Later, Written
 from actors.mailbox import using
 from actors.messages import DrainWanted, EventWanted, StatusAnswered, StatusState, StatusWanted
+from actors.sim.desk import Catcher
 from actors.sim.world import World
 from actors.status import EVENTS_WAITING_MAX, RETRY_MAX_S, VERSIONS_MAX, StatusActor
 
 RTT_S = 1.0
-
-
-class Catcher:
-    """Stands for a ClusterActor: keeps what it is told."""
-
-    actor_urn = "urn:test"
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def is_alive(self) -> bool:
-        return True
-
-    def tell(self, message: Any) -> None:
-        self.told.append(message)
 
 
 class Writer:

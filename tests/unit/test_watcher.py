@@ -23,28 +23,11 @@ from actors.messages import (
     UnsubscribeWanted,
     WatcherStarted,
 )
+from actors.sim.desk import Catcher
 from actors.sim.world import World
 from actors.watcher import ChildWatcher, ParentWatcher, WatcherActor
 
 KIND, HOME, AWAY = "ComputeNode", ParentKey("d", "home"), ParentKey("d", "away")
-
-
-class Catcher:
-    """Stands for the directory, a ClusterActor or a supervisor."""
-
-    actor_urn = "urn:test"
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def is_alive(self) -> bool:
-        return True
-
-    def tell(self, message: Any) -> None:
-        self.told.append(message)
-
-    def of(self, kind: type) -> list[Any]:
-        return [message for message in self.told if isinstance(message, kind)]
 
 
 class ScriptedReader:
