@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from attrs import define
+
 from .model import Child, State
 
 
+@define
 class Counts:
     """How many children are in each state. ``total`` is their sum."""
 
-    __slots__ = ("healthy", "unhealthy", "unknown")
-
-    def __init__(self, healthy: int = 0, unhealthy: int = 0, unknown: int = 0) -> None:
-        self.healthy = healthy
-        self.unhealthy = unhealthy
-        self.unknown = unknown
+    healthy: int = 0
+    unhealthy: int = 0
+    unknown: int = 0
 
     @property
     def total(self) -> int:
@@ -34,14 +34,6 @@ class Counts:
             self.unhealthy += step
         else:
             self.unknown += step
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Counts) and self.as_tuple() == other.as_tuple()
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def __repr__(self) -> str:
-        return f"Counts(healthy={self.healthy}, unhealthy={self.unhealthy}, unknown={self.unknown})"
 
     def as_tuple(self) -> tuple[int, int, int]:
         """(healthy, unhealthy, unknown)."""

@@ -292,13 +292,13 @@ class Process:
     def wait(self, condition: Callable[[], T], within_s: float, what: str) -> T:
         """As ``until``, but ends when the program does, and shows what it said."""
 
-        def look() -> T | bool:
+        def look() -> T:
             found = condition()
             if not found and not self.alive():
                 raise AssertionError(f"{what}: the program ended with {self.popen.returncode}: {self.said()[-4000:]}")
             return found
 
-        return until(look, within_s, lambda: f"{what}; it said: {self.said()[-4000:]}")  # type: ignore[return-value]  # True is never returned for False
+        return until(look, within_s, lambda: f"{what}; it said: {self.said()[-4000:]}")
 
 
 class Served(Process):

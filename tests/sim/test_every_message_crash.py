@@ -169,12 +169,12 @@ class Run:
 
         for n in range(3):  # transport trouble, of writing and of reading
             until_s = clock.now() + 0.4
-            fleet.writer.fail = lambda parent, until_s=until_s: self._unreachable(until_s)  # type: ignore[misc]  # a test's patch
+            fleet.writer.fail = functools.partial(self._unreachable, until_s)
             self.fail(f"c{n + 3}-n0", timed=False)
             self.phase(6.0, "writing")
             until_s = clock.now() + 0.4
             for kind in KINDS:
-                fleet.reader.fail = lambda kind, action, until_s=until_s: self._error(until_s)  # type: ignore[misc]  # a test's patch
+                fleet.reader.fail = functools.partial(self._error, until_s)
                 fleet.reader.cut(kind)
             self.fail(f"c{n}-n2", timed=False)
             fleet.api.patch(CLUSTERS, "valve", {"spec": {"repair": {"maxUnhealthy": n % 2}}}, "default")
@@ -243,11 +243,11 @@ class Run:
             fleet.run(20.0)
         self.phase(8.0, f"out of quarantine by {how}", "poison")
 
-    def _unreachable(self, until_s: float) -> None:
+    def _unreachable(self, until_s: float, _parent: object) -> None:
         if self.fleet.world.clock.now() < until_s:
             raise Unreachable("away")
 
-    def _error(self, until_s: float) -> ApiError | None:
+    def _error(self, until_s: float, _kind: object = None, _action: object = None) -> ApiError | None:
         return Unreachable("away") if self.fleet.world.clock.now() < until_s else None
 
     def _conflict_once(self, parent: ParentKey) -> None:

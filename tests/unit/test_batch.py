@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.core.batch import Change, Queue, when_to_send
+from actors.core.batch import QUANTUM, Change, Queue, when_to_send
 from actors.core.keys import KEY_LENGTH, Answers, call_id, item_key
 from actors.core.model import Item, ParentKey
 
@@ -30,8 +30,8 @@ def yes(_item: Item) -> str:
     return ""
 
 
-def queue(**changes: float) -> Queue:
-    return Queue(**({"ageing_s": 20.0} | changes))  # type: ignore[arg-type]  # a test's own words
+def queue(*, ageing_s: float = 20.0, quantum: int = QUANTUM) -> Queue:
+    return Queue(ageing_s=ageing_s, quantum=quantum)
 
 
 def uids(taken: tuple[Item, ...]) -> list[str]:

@@ -188,7 +188,9 @@ def test_one_that_is_subscribed_again_sleeps_only_after_another_idle_time() -> N
     desk = Desk(idle_s=60.0).settled(node("a"))
     desk.run(60.0)
     close(desk)
-    desk.mail(cluster(101, desk.made._parent.status), kind="Cluster", replace=True)  # type: ignore[union-attr]  # it is there
+    parent = desk.made._parent
+    assert parent is not None
+    desk.mail(cluster(101, parent.status), kind="Cluster", replace=True)
     for kind in KINDS[1:]:
         desk.mail(*([node("a")] if kind == "ComputeNode" else []), kind=kind, replace=True)
     desk.run(58.0)

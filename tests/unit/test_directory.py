@@ -52,7 +52,7 @@ def test_a_watcher_that_starts_later_hears_of_every_subscription() -> None:
     town.want(HOME, AWAY)
     assert late.told == []
 
-    town.tell(WatcherStarted(kind="ComputeNode", ref=late))  # type: ignore[arg-type]  # a stand-in
+    town.tell(WatcherStarted(kind="ComputeNode", ref=late))
     assert [message.parent for message in late.of(SubscribeWanted)] == [HOME, AWAY]
 
 
@@ -148,7 +148,7 @@ def test_a_watcher_that_died_of_the_request_to_close_is_asked_again() -> None:
     town = Town(HOME)
     town.want(HOME)
     town.tell(PassivateWanted(parent=HOME, ref=town.ref()))
-    town.tell(WatcherStarted(kind="ComputeNode", ref=town.watchers["ComputeNode"]))  # type: ignore[arg-type]  # a stand-in
+    town.tell(WatcherStarted(kind="ComputeNode", ref=town.watchers["ComputeNode"]))
 
     assert town.subscribed() == [("home", True), ("home", False), ("home", False)]
 

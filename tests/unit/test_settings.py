@@ -9,6 +9,7 @@ import pytest
 from actors.core.errors import SettingsError
 from actors.core.model import Policy, Share
 from actors.core.quantity import Quota
+from actors.edge.setting import Setting
 from actors.edge.settings import GROUPS, TABLE, Settings
 from actors.edge.settings_load import load, read_token, require_backend
 from actors.ops.settings_page import as_json, as_text, markdown
@@ -33,8 +34,8 @@ def refusal(
 
 # --- the table --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("each", TABLE, ids=lambda each: str(each.name))
-def test_every_setting_says_what_it_does_and_why_that_number(each: object) -> None:
-    setting = BY_NAME[each.name]  # type: ignore[attr-defined]  # pytest hands parameters over untyped
+def test_every_setting_says_what_it_does_and_why_that_number(each: Setting) -> None:
+    setting = BY_NAME[each.name]
 
     assert len(setting.effect) > 15
     assert len(setting.reason) > 5
@@ -43,8 +44,8 @@ def test_every_setting_says_what_it_does_and_why_that_number(each: object) -> No
 
 
 @pytest.mark.parametrize("each", TABLE, ids=lambda each: str(each.name))
-def test_a_default_reads_back_as_it_is_shown(each: object) -> None:
-    setting = BY_NAME[each.name]  # type: ignore[attr-defined]  # as above
+def test_a_default_reads_back_as_it_is_shown(each: Setting) -> None:
+    setting = BY_NAME[each.name]
     value = getattr(Settings(), setting.attribute)
 
     assert setting.read(setting.show(value)) == value
