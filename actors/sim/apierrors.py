@@ -11,10 +11,12 @@ from typing import Any
 
 __all__ = [
     "ApiError",
+    "Unserved",
     "already_exists",
     "bad_request",
     "conflict",
     "expired",
+    "forbidden",
     "invalid",
     "method_not_allowed",
     "not_found",
@@ -43,7 +45,7 @@ class ApiError(Exception):
     """A refused request.
 
     Attributes: `code` (HTTP), `reason` (as in `Status.reason`), `message`, `details` (as in `Status.details`), and
-    `retry_after_s` (whole seconds for the `Retry-After` header) or None.
+    `retry_after_s` (whole seconds for the `Retry-After` header) or None, `metadata` (of the `Status`).
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class ApiError(Exception):
         reason: str | None = None,
         details: dict[str, Any] | None = None,
         retry_after_s: int | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -61,6 +64,7 @@ class ApiError(Exception):
         self.message = message
         self.details = details or {}
         self.retry_after_s = retry_after_s
+        self.metadata = metadata or {}
 
     def status(self) -> dict[str, Any]:
         """The `Status` object of the answer."""
@@ -70,7 +74,7 @@ class ApiError(Exception):
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
@@ -79,6 +83,13 @@ class ApiError(Exception):
         if details:
             status["details"] = details
         return status
+
+
+class Unserved(ApiError):
+    """404 for a path that names no served resource; the real server answers it without a Status."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "the server could not find the requested resource")
 
 
 def _qualified(plural: str, group: str) -> str:
@@ -94,9 +105,11 @@ def not_found(plural: str, group: str, name: str) -> ApiError:
     return ApiError(404, f'{_qualified(plural, group)} "{name}" not found', details=_about(plural, group, name))
 
 
-def already_exists(plural: str, group: str, name: str) -> ApiError:
-    """409: the name is taken."""
+def already_exists(plural: str, group: str, name: str, *, deleting: bool = False) -> ApiError:
+    """409: the name is taken, perhaps by one that is `deleting` and waits for its finalizers."""
     message = f'{_qualified(plural, group)} "{name}" already exists'
+    if deleting:
+        message = "object is being deleted: " + message
     return ApiError(409, message, reason="AlreadyExists", details=_about(plural, group, name))
 
 
@@ -126,9 +139,18 @@ def expired(message: str = "The resourceVersion for the provided watch is too ol
     return ApiError(410, message)
 
 
-def method_not_allowed() -> ApiError:
-    """405."""
-    return ApiError(405, "the server does not allow this method on the requested resource")
+def forbidden(plural: str, group: str, name: str, why: str, causes: list[dict[str, str]] | None = None) -> ApiError:
+    """403: admission refuses it, whoever asks."""
+    details = _about(plural, group, name) | ({"causes": causes} if causes else {})
+    return ApiError(403, f'{_qualified(plural, group)} "{name}" is forbidden: {why}', details=details)
+
+
+def method_not_allowed(verb: str = "", plural: str = "", group: str = "") -> ApiError:
+    """405; of custom kinds the real server names the verb."""
+    if not verb:
+        return ApiError(405, "the server does not allow this method on the requested resource")
+    text = f'{verb} is not supported on resources of kind "{_qualified(plural, group)}"'
+    return ApiError(405, text, details=_about(plural, group, ""))
 
 
 def unsupported_media_type(accepted: list[str]) -> ApiError:

@@ -11,25 +11,20 @@ the same methods under one lock. What differs from the real server is listed in 
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
-
-import attrs
-import msgspec
 
 from .admission import (
     WriteOptions,
     admit,
     bad_options,
-    check_name,
+    check_metadata,
     check_namespace,
     check_type,
     check_version,
+    check_watch,
+    generated,
     next_metadata,
-    parse_version,
     spec_differs,
     user_metadata,
 )
@@ -43,10 +38,12 @@ from .apierrors import (
     not_found,
     unsupported_media_type,
 )
-from .history import Change, History, WatchCursor, WatchEvent
-from .kinds import BUILTINS, CRDS, NAMESPACES, Resource, resource_of, unserved
-from .listing import Listing, Pages, Stored, selection
+from .apply import Applied, apply, check_applied, tracked
+from .history import WatchCursor, WatchEvent
+from .kinds import CRDS, NAMESPACES, Resource
+from .listing import Listing, Stored, after_token, page, selection, token_expired
 from .patching import json_patch, merge_patch
+from .store import Store
 
 __all__ = ["APPLY", "JSON_PATCH", "MERGE", "STRATEGIC", "ApiServerModel", "Listing", "Stored", "WriteOptions"]
 
@@ -57,26 +54,12 @@ JSON_PATCH = "application/json-patch+json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 
-_encode = msgspec.json.Encoder().encode
-
-
 _PLAIN = WriteOptions()
 
 
-@attrs.define(eq=False)
-class _Shelf:
-    resource: Resource
-    history: History
-    objects: dict[tuple[str, str], Stored] = attrs.field(factory=dict)
-    cursors: dict[int, WatchCursor] = attrs.field(factory=dict)
-
-    def forget(self, cursor: WatchCursor) -> None:
-        self.cursors.pop(id(cursor), None)
-
-
-class ApiServerModel:
-    """See the module. `clock` gives Unix seconds; `seed` makes uids differ between servers; resources are named by a
-    `Resource` or by kubectl's `plural.group`. Every method raises ApiError for what the server refuses.
+class ApiServerModel(Store):
+    """See the module. Resources are named by a `Resource` or by kubectl's `plural.group`. Every method raises ApiError for
+    what the server refuses.
     """
 
     def __init__(
@@ -88,53 +71,21 @@ class ApiServerModel:
         first_resource_version: int = 1000,
         authorize: Callable[[Obj], bool] = lambda attributes: True,
     ) -> None:
-        self.on_change: list[Callable[[Resource, Change], None]] = []
-        """Called inside each commit, after the store has changed."""
-        self._clock = clock
-        self._seed = seed
-        self._history_changes_max = history_changes_max
+        super().__init__(
+            clock=clock,
+            seed=seed,
+            history_changes_max=history_changes_max,
+            first_resource_version=first_resource_version,
+        )
         self.authorize = authorize
-        self._version = first_resource_version
-        self._first_version = first_resource_version
-        self._made = 0
-        self._resources: dict[tuple[str, str, str], Resource] = {}
-        self._shelves: dict[str, _Shelf] = {}
-        self._pages = Pages()
-        for resource in BUILTINS:
-            self._serve(resource)
+        self._compacted = 0
         for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
             self.create(NAMESPACES, {"metadata": {"name": name}})
-
-    # --- what is served ---
-
-    @property
-    def resource_version(self) -> int:
-        """The resourceVersion of the newest commit."""
-        return self._version
-
-    def resources(self) -> list[Resource]:
-        """All served resources, built-in ones first."""
-        return list(self._resources.values())
-
-    def resource(self, group: str, version: str, plural: str) -> Resource:
-        """The resource behind a path. Raises 404."""
-        found = self._resources.get((group, version, plural))
-        if found is None:
-            raise unserved()
-        return found
-
-    def resolve(self, resource: Resource | str) -> Resource:
-        """A resource by `plural.group` (or `plural` in the core group). Raises 404."""
-        if isinstance(resource, Resource):
-            return resource
-        for served in self._resources.values():
-            if served.name == resource:
-                return served
-        raise unserved()
 
     # --- reading ---
 
     def get(self, resource: Resource | str, name: str, namespace: str = "") -> Stored:
+        """One object. Raises 404."""
         resource = self.resolve(resource)
         return self._present(resource, self._stored(resource, name, namespace))
 
@@ -156,25 +107,50 @@ class ApiServerModel:
     ) -> Listing:
         """A page of objects in the order of namespace and name. Pages after the first are of the first one's moment.
 
-        410: the token's moment is forgotten, or an `Exact` resourceVersion is not the present one. 504: the version
-        asked for is in the future.
+        410: the moment of the token, or of an `Exact` resourceVersion, is forgotten. 504: the version asked for is in the
+        future.
         """
         resource = self.resolve(resource)
-        if continue_token:
-            return self._pages.following(continue_token, limit)
-        check_version(resource_version, match, self._version)
-        if match == "Exact" and int(resource_version) != self._version:
-            raise expired(
-                f"The provided resource version {resource_version} is not available (this server keeps no past)"
-            )
-        selects = selection(resource, namespace, labels, fields)
+        selects = selection(resource, "", labels, fields)
         shelf = self._shelves[resource.store]
-        keys = sorted(shelf.objects)
-        items = [shelf.objects[key] for key in keys]
-        if selects is not None:
-            items = [item for item in items if selects(item.obj)]
-        items = [self._present(resource, item) for item in items]
-        return self._pages.first(items, self._version, limit)
+        version, after = self._version, ""
+        if continue_token:
+            if match:
+                raise bad_options("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+            if resource_version:
+                raise bad_request("specifying resource version is not allowed when using continue")
+            namespaced = resource.namespaced
+            version, after = after_token(continue_token, namespace=namespace, namespaced=namespaced, current=version)
+        else:
+            check_version(resource_version, match, version)
+            version = int(resource_version) if match == "Exact" else version
+
+        def take() -> list[Stored]:
+            items = shelf.in_order() if version >= self._version else shelf.at(version)
+            if namespace:
+                items = [item for item in items if item.obj["metadata"].get("namespace") == namespace]
+            return items
+
+        try:
+            if continue_token and version <= self._compacted:
+                raise expired()
+            paged = limit > 0 or bool(continue_token)
+            items = self._moments.of(resource.store, namespace, version, take) if paged else take()
+        except ApiError as error:
+            raise token_expired(continue_token) if continue_token else error from None
+        whole_path = resource.namespaced and not namespace
+        found = page(items, selects, version=version, after=after, limit=limit, whole_path=whole_path)
+        return self._shown(resource, found)
+
+    def stale_list(self, resource: Resource | str, age_changes: int, *, namespace: str = "") -> Listing:
+        """For the simulator: the list as a server gives it that is `age_changes` commits of this resource behind (as far
+        back as the history reaches, after `compact` the present), with the resourceVersion of that moment.
+        """
+        resource = self.resolve(resource)
+        items, version = self._shelves[resource.store].ago(age_changes)
+        if namespace:
+            items = [item for item in items if item.obj["metadata"].get("namespace") == namespace]
+        return self._shown(resource, Listing(items, self._version if version is None else version))
 
     def watch(
         self,
@@ -184,35 +160,34 @@ class ApiServerModel:
         labels: str = "",
         fields: str = "",
         resource_version: str = "",
-        send_initial_events: bool = False,
+        send_initial_events: bool | None = None,
         match: str = "",
         bookmarks: bool = False,
         wake: Callable[[], None] | None = None,
+        rewind_changes: int = 0,
     ) -> WatchCursor:
         """A cursor over what comes after `resource_version`. Raises 410 when that is too far back.
 
         Without a version, or with "0", all present objects come first, as ADDED. With `send_initial_events` (which
         needs `match="NotOlderThan"`) they come first too, closed by a bookmark that is annotated
-        `k8s.io/initial-events-end` if `bookmarks` is set.
+        `k8s.io/initial-events-end` if `bookmarks` is set; with False, they never do.
+
+        For the simulator: `rewind_changes` begins that many commits of this resource earlier than asked (as far back as
+        the history reaches), as a server does that travels back in time; what has been seen is seen again.
         """
         resource = self.resolve(resource)
-        if match and not send_initial_events:
-            raise bad_options(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )
-        if send_initial_events and match != "NotOlderThan":
-            text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            raise bad_options("resourceVersionMatch", text)
-        wanted = parse_version(resource_version)
+        wanted = check_watch(resource_version, match, send_initial_events)
         shelf = self._shelves[resource.store]
         initial: list[WatchEvent] = []
         selects = selection(resource, namespace, labels, fields)
-        whole = send_initial_events or wanted == 0
-        position = shelf.history.end if whole or wanted > self._version else shelf.history.position(wanted)
+        newest = wanted == 0
+        whole = send_initial_events or (newest and send_initial_events is None)
+        position = shelf.history.end if whole or newest or wanted > self._version else shelf.history.position(wanted)
         if whole:
             present = self.list(resource, namespace=namespace, labels=labels, fields=fields).items
             initial.extend(WatchEvent("ADDED", stored.obj, stored.raw, stored.resource_version) for stored in present)
+        if rewind_changes:
+            position, wanted = shelf.history.rewound(position, rewind_changes), 0
         cursor = WatchCursor(
             shelf.history,
             position,
@@ -222,7 +197,7 @@ class ApiServerModel:
             selects=selects,
             present=resource.to_view,
             initial=initial,
-            after=0 if whole else wanted,
+            after=0 if whole or newest else wanted,
             wake=wake,
             on_close=shelf.forget,
         )
@@ -243,10 +218,10 @@ class ApiServerModel:
         namespace = check_namespace(resource, given, namespace)
         name = given.get("name") or ""
         if not name and given.get("generateName"):
-            name = given["generateName"] + self._new_id("name")[:5]
-        check_name(resource, name)
+            name = generated(given["generateName"], self._new_id("name")[:5])
         shelf = self._shelves[resource.store]
-        self._check_can_create(resource, namespace)
+        self._endings.check_can_create(resource, namespace, name)
+        check_metadata(resource, given, name)
         metadata: Obj = {"name": name}
         if namespace:
             metadata["namespace"] = namespace
@@ -260,9 +235,11 @@ class ApiServerModel:
             new.pop("status", None)
         if resource.from_view is not None:
             new = resource.from_view(new)
-        new = admit(resource, new, None, options, self._now())
-        if (namespace, name) in shelf.objects:
-            raise already_exists(resource.plural, resource.group, name)
+        new = admit(resource, new, None, options, self._now(), given=given)
+        taken = shelf.objects.get((namespace, name))
+        if taken is not None:
+            deleting = bool(taken.obj["metadata"].get("deletionTimestamp"))
+            raise already_exists(resource.plural, resource.group, name, deleting=deleting)
         return self._present(resource, self._commit(shelf, "ADDED", None, new, options))
 
     def replace(
@@ -279,17 +256,18 @@ class ApiServerModel:
         check_type(resource, obj)
         old = self._stored(resource, name, namespace)
         given = obj.get("metadata") or {}
-        if given.get("name", name) != name:
+        if not given.get("name"):
+            raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        if given["name"] != name:
             raise bad_request(f"the name of the object ({given['name']}) does not match the name on the URL ({name})")
         check_namespace(resource, given, namespace)
         uid = old.obj["metadata"]["uid"]
         if given.get("uid") and given["uid"] != uid:
             why = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {uid}"
             raise conflict(resource.plural, resource.group, name, why)
-        if not given.get("resourceVersion") and (resource.custom or resource is CRDS):
-            text = "Invalid value: 0: must be specified for an update"
-            cause = {"reason": "FieldValueInvalid", "field": "metadata.resourceVersion", "message": text}
-            raise invalid(resource.plural, resource.group, name, [cause])
+        self._check_has_version(resource, given, name)
+        if subresource == "finalize":
+            return self._finalize(old, obj, options)
         if resource.from_view is not None:
             obj = resource.from_view(obj)
         return self._present(resource, self._change(resource, old, obj, subresource, options))
@@ -304,40 +282,25 @@ class ApiServerModel:
         content_type: str = MERGE,
         options: WriteOptions = _PLAIN,
     ) -> Stored:
-        """PATCH: merge patch, JSON patch, and (simplified, see the package) apply; 415 for others.
+        """PATCH: merge patch, JSON patch and apply; strategic merge patch, as a merge patch, of built-in kinds; 415 for others.
 
         409 when the patch carries a `metadata.resourceVersion` that differs. A wrong `uid` in a status patch is ignored
         and in a main patch is 422, as in the real server.
         """
         resource = self.resolve(resource)
         if content_type == APPLY:
-            if not options.manager:
-                cause = {"reason": "FieldValueRequired", "field": "fieldManager"}
-                cause["message"] = "Required value: is required for apply patch"
-                raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
-            if not self.has(resource, name, namespace):
-                return self.create(resource, merge_patch(body, {"metadata": {"name": name}}), namespace, options)
+            return self._apply(resource, name, body, namespace, subresource, options)
         old = self._stored(resource, name, namespace)
         seen = resource.to_view(old.obj) if resource.to_view else old.obj
         if content_type == JSON_PATCH:
             new = json_patch(seen, body)
-        elif content_type in (MERGE, APPLY) or (content_type == STRATEGIC and not resource.custom):
+        elif content_type == MERGE or (content_type == STRATEGIC and not resource.custom):
             if not isinstance(body, dict):
-                raise bad_request("a merge patch must be an object")
+                raise bad_request("error decoding patch: a merge patch must be an object")
             new = merge_patch(seen, body)
         else:
             raise unsupported_media_type([JSON_PATCH, MERGE, APPLY])
-        if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
-            raise bad_request("the patched object has no metadata")
-        if new["metadata"].get("name") != name:
-            raise bad_request(
-                f"the name of the object ({new['metadata'].get('name')}) does not match the name on the URL ({name})"
-            )
-        check_type(resource, new)
-        check_namespace(resource, new["metadata"], namespace)
-        if resource.from_view is not None:
-            new = resource.from_view(new)
-        return self._present(resource, self._change(resource, old, new, subresource, options))
+        return self._patched(resource, old, new, subresource, options)
 
     def delete(
         self,
@@ -354,7 +317,6 @@ class ApiServerModel:
         `uid` and `resource_version` are preconditions: 409. A namespace takes its objects along, a CRD its resource.
         """
         resource = self.resolve(resource)
-        shelf = self._shelves[resource.store]
         old = self._stored(resource, name, namespace)
         metadata = old.obj["metadata"]
         for field, wanted, actual in (
@@ -365,67 +327,103 @@ class ApiServerModel:
                 why = f"the {field} in the precondition ({wanted}) does not match the {field} in record ({actual}). "
                 why += "The object might have been " + ("deleted and then recreated" if field == "UID" else "modified")
                 raise conflict(resource.kind, resource.group, name, why)
-        if metadata.get("finalizers"):
-            if metadata.get("deletionTimestamp"):
-                return self._present(resource, old)
-            marked = {**metadata, "deletionTimestamp": self._now(), "deletionGracePeriodSeconds": 0}
-            if "generation" in metadata:
-                marked["generation"] = metadata["generation"] + 1
-            return self._present(
-                resource, self._commit(shelf, "MODIFIED", old, {**old.obj, "metadata": marked}, options)
-            )
-        return self._present(resource, self._commit(shelf, "DELETED", old, old.obj, options))
+        if resource is NAMESPACES:
+            return self._endings.end_namespace(old, self._now(), options)
+        if resource is CRDS:
+            return self._endings.end_definition(old, self._now(), options)
+        return self._present(resource, self._delete(self._shelves[resource.store], old, options))
 
     # --- for tests ---
 
     def compact(self) -> None:
-        """Forget all history and all unfinished pages: whoever resumes from an older version gets 410."""
-        self._pages.clear()
+        """Forget all history, and the moments of unfinished lists: whoever resumes from an older version, or fetches a
+        further page, gets 410. As in the real store, compaction itself takes a resourceVersion.
+        """
+        self._moments.clear()
         for shelf in self._shelves.values():
             shelf.history.compact(self._version)
+        self._compacted = self._version
+        self._version += 1
 
     # --- inside ---
 
-    def _serve(self, resource: Resource) -> None:
-        self._resources[resource.group, resource.version, resource.plural] = resource
-        shelf = self._shelves.get(resource.store)
-        if shelf is None:
-            self._shelves[resource.store] = _Shelf(resource, History(self._history_changes_max, self._first_version))
-        elif resource.key == "":
-            shelf.resource = resource
-
-    def _sync_crd(self, change: str, crd: Obj) -> None:
-        spec = crd["spec"]
-        for key, resource in list(self._resources.items()):
-            if resource.custom and (resource.group, resource.plural) == (spec["group"], spec["names"]["plural"]):
-                del self._resources[key]
-                if change == "DELETED":
-                    shelf = self._shelves[resource.store]
-                    self._empty(shelf, "")
-                    for cursor in list(shelf.cursors.values()):
-                        cursor.fail(unserved())
-                    del self._shelves[resource.store]
-        if change != "DELETED":
-            self._serve(resource_of(crd))
-
-    def _empty(self, shelf: _Shelf, namespace: str) -> None:
-        for (where, _), stored in list(shelf.objects.items()):
-            if not namespace or where == namespace:
-                self._commit(shelf, "DELETED", stored, stored.obj, _PLAIN)
-
-    def _stored(self, resource: Resource, name: str, namespace: str) -> Stored:
-        stored = self._shelves[resource.store].objects.get((namespace if resource.namespaced else "", name))
-        if stored is None:
-            raise not_found(resource.plural, resource.group, name)
-        return stored
-
-    def _present(self, resource: Resource, stored: Stored) -> Stored:
+    def _shown(self, resource: Resource, found: Listing) -> Listing:
         if resource.to_view is None:
-            return stored
-        view = resource.to_view(stored.obj)
-        return Stored(view, _encode(view))
+            return found
+        items = [self._present(resource, item) for item in found.items]
+        return Listing(items, found.resource_version, found.continue_token, found.remaining)
 
-    def _change(self, resource: Resource, old: Stored, new: Obj, subresource: str, options: WriteOptions) -> Stored:
+    def _check_has_version(self, resource: Resource, given: Obj, name: str) -> None:
+        if not given.get("resourceVersion") and (resource.custom or resource is CRDS):
+            text = "Invalid value: 0: must be specified for an update"
+            cause = {"reason": "FieldValueInvalid", "field": "metadata.resourceVersion", "message": text}
+            raise invalid(resource.plural, resource.group, name, [cause])
+
+    def _patched(
+        self,
+        resource: Resource,
+        old: Stored,
+        new: Any,
+        subresource: str,
+        options: WriteOptions,
+        applied: Applied | None = None,
+    ) -> Stored:
+        metadata = old.obj["metadata"]
+        given = new.get("metadata") if isinstance(new, dict) else None
+        if not isinstance(given, dict):
+            raise bad_request("the patched object has no metadata")
+        name = metadata["name"]
+        if given.get("name") != name:
+            raise bad_request(
+                f"the name of the object ({given.get('name')}) does not match the name on the URL ({name})"
+            )
+        check_type(resource, new)
+        check_namespace(resource, given, metadata.get("namespace", ""))
+        self._check_has_version(resource, given, name)
+        if resource.from_view is not None:
+            new = resource.from_view(new)
+        return self._present(
+            resource, self._change(resource, old, new, subresource, options, patching=True, applied=applied)
+        )
+
+    def _apply(
+        self, resource: Resource, name: str, given: Any, namespace: str, subresource: str, options: WriteOptions
+    ) -> Stored:
+        if not options.manager:
+            cause = {"reason": "FieldValueRequired", "field": "fieldManager"}
+            cause["message"] = "Required value: is required for apply patch"
+            raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
+        check_applied(resource, given, name)
+        metadata = {"name": name} | (given.get("metadata") or {})
+        if namespace:
+            metadata.setdefault("namespace", namespace)
+        given = {**given, "metadata": metadata}
+        found = self._shelves[resource.store].objects.get((namespace if resource.namespaced else "", name))
+        if found is None and subresource:
+            raise not_found(resource.plural, resource.group, name)
+        live = None if found is None else resource.to_view(found.obj) if resource.to_view else found.obj
+        applied = apply(resource, live, given, options.manager, subresource, self._now(), force=options.force)
+        if found is not None:
+            return self._patched(resource, found, applied.obj, subresource, options, applied)
+        if metadata.get("uid"):
+            cause = {"reason": "FieldValueInvalid", "field": "metadata.uid"}
+            cause["message"] = f'Invalid value: "{metadata["uid"]}": field is immutable'
+            raise invalid(resource.kind, resource.group, name, [cause])
+        made = {key: value for key, value in metadata.items() if key != "resourceVersion"}
+        new = {**applied.obj, "metadata": {**made, "managedFields": applied.managed}}
+        return self.create(resource, new, namespace, options)
+
+    def _change(
+        self,
+        resource: Resource,
+        old: Stored,
+        new: Obj,
+        subresource: str,
+        options: WriteOptions,
+        *,
+        patching: bool = False,
+        applied: Applied | None = None,
+    ) -> Stored:
         shelf = self._shelves[resource.store]
         metadata, given = old.obj["metadata"], new.get("metadata") or {}
         if given.get("resourceVersion") and given["resourceVersion"] != metadata["resourceVersion"]:
@@ -435,6 +433,7 @@ class ApiServerModel:
             new = {**old.obj, "status": status}
             if status is None:
                 del new["status"]
+            given = metadata
         else:
             new = {**new, "metadata": next_metadata(resource, metadata, given)}
             if resource.status_subresource:
@@ -442,51 +441,47 @@ class ApiServerModel:
                     new["status"] = old.obj["status"]
                 else:
                     new.pop("status", None)
-        new = admit(resource, new, old.obj, options, self._now())
+        new = admit(resource, new, old.obj, options, self._now(), given=given, patching=patching)
         if not subresource and "generation" in metadata and spec_differs(resource, old.obj, new):
             new["metadata"] = {**new["metadata"], "generation": metadata["generation"] + 1}
+        if applied is not None or "managedFields" in metadata or "managedFields" in given:
+            new = self._owned(resource, old.obj, new, given, subresource, options, applied)
         if new == old.obj:
             return old
+        if resource is NAMESPACES:
+            return self._endings.finalized(old, new, options)
         if metadata.get("deletionTimestamp") and not new["metadata"].get("finalizers"):
             return self._commit(shelf, "DELETED", old, new, options)
         return self._commit(shelf, "MODIFIED", old, new, options)
 
-    def _commit(self, shelf: _Shelf, kind: str, old: Stored | None, new: Obj, options: WriteOptions) -> Stored:
-        metadata = new["metadata"]
-        if options.dry_run:
-            shown = {**new, "metadata": dict(metadata)}
-            return Stored(shown, _encode(shown))
-        self._version += 1
-        new = {**new, "metadata": {**metadata, "resourceVersion": str(self._version)}}
-        stored = Stored(new, _encode(new))
-        key = (metadata.get("namespace", ""), metadata["name"])
-        if kind == "DELETED":
-            del shelf.objects[key]
-        else:
-            shelf.objects[key] = stored
-        change = Change(self._version, kind, new, stored.raw, old.obj if old else None)
-        shelf.history.append(change)
-        for hook in self.on_change:
-            hook(shelf.resource, change)
-        for cursor in list(shelf.cursors.values()):
-            if cursor.wake is not None:
-                cursor.wake()
-        if shelf.resource is CRDS:
-            self._sync_crd(kind, new)
-        elif shelf.resource is NAMESPACES and kind == "DELETED":
-            for other in list(self._shelves.values()):
-                if other.resource.namespaced:
-                    self._empty(other, key[1])
-        return stored
+    def _owned(
+        self,
+        resource: Resource,
+        old: Obj,
+        new: Obj,
+        given: Obj,
+        subresource: str,
+        options: WriteOptions,
+        applied: Applied | None,
+    ) -> Obj:
+        """`new` with its `managedFields`: kept from an object's first apply on, until somebody writes `[{}]`."""
+        managed = given.get("managedFields") or old["metadata"].get("managedFields") or []
+        if applied is not None:
+            managed = applied.managed
+        elif managed == [{}]:
+            managed = []
+        elif managed:
+            who = options.manager or options.agent
+            managed = tracked(resource, old, new, managed, who, subresource, self._now())
+        metadata = {key: value for key, value in new["metadata"].items() if key != "managedFields"}
+        return {**new, "metadata": metadata | ({"managedFields": managed} if managed else {})}
 
-    def _check_can_create(self, resource: Resource, namespace: str) -> None:
-        if namespace and ("", namespace) not in self._shelves[NAMESPACES.store].objects:
-            raise not_found("namespaces", "", namespace)
-
-    def _new_id(self, purpose: str) -> str:
-        self._made += 1
-        digest = hashlib.sha256(f"{self._seed}/{purpose}/{self._made}".encode()).digest()
-        return str(uuid.UUID(bytes=digest[:16], version=4))
-
-    def _now(self) -> str:
-        return datetime.fromtimestamp(int(self._clock()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _finalize(self, old: Stored, obj: Obj, options: WriteOptions) -> Stored:
+        metadata, given = old.obj["metadata"], obj.get("metadata") or {}
+        if given.get("resourceVersion") and given["resourceVersion"] != metadata["resourceVersion"]:
+            raise conflict("namespaces", "", metadata["name"])
+        new = {**old.obj, "metadata": next_metadata(NAMESPACES, metadata, given)}
+        new = admit(NAMESPACES, new, old.obj, options, self._now(), given=given)
+        finalizers = (obj.get("spec") or {}).get("finalizers") or []
+        new["spec"] = {**new["spec"], "finalizers": finalizers} if finalizers else {}
+        return old if new == old.obj else self._endings.finalized(old, new, options)

@@ -25,7 +25,10 @@ _encode = msgspec.json.Encoder().encode
 
 @attrs.frozen(eq=False)
 class Change:
-    """One committed change. `obj` as committed (of a deletion: the last state with the deletion's resourceVersion)."""
+    """One committed change. `obj` as committed (of a deletion: the last state with the deletion's resourceVersion).
+
+    `old` is what it replaced or removed, None for a creation.
+    """
 
     resource_version: int
     type: str
@@ -80,6 +83,23 @@ class History:
         if resource_version < self.floor:
             raise expired(f"too old resource version: {resource_version} ({self.floor})")
         return self._first + bisect_right(self._changes, resource_version, key=lambda change: change.resource_version)
+
+    def after(self, resource_version: int) -> list[Change]:
+        """The changes that came after `resource_version`, oldest first. Raises 410."""
+        return self._changes[self.position(resource_version) - self._first :]
+
+    def newest(self, count: int) -> list[Change]:
+        """The last `count` changes (fewer, where fewer are known), oldest first."""
+        return self._changes[-count:] if count > 0 else []
+
+    def version_before(self, change: Change) -> int:
+        """The resourceVersion that this log had before that change, which it holds."""
+        at = bisect_right(self._changes, change.resource_version, key=lambda each: each.resource_version) - 2
+        return self._changes[at].resource_version if at >= 0 else self.floor
+
+    def rewound(self, position: int, changes: int) -> int:
+        """`position`, so many changes earlier, or as far back as the log reaches."""
+        return max(self._first, min(position, self.end) - changes)
 
     def read(self, position: int, limit: int) -> list[Change]:
         """Up to `limit` changes from `position` on. Raises 410."""
@@ -151,7 +171,7 @@ class WatchCursor:
 
     def bookmark(self, *, initial_end: bool = False) -> WatchEvent:
         """A bookmark at the present resourceVersion. Only true of a cursor that has nothing pending."""
-        metadata: Obj = {"resourceVersion": str(self._now_rv()), "creationTimestamp": None}
+        metadata: Obj = {"resourceVersion": str(self._now_rv())}
         if initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         obj: Obj = {"kind": self._kind, "apiVersion": self._api_version, "metadata": metadata}
@@ -178,8 +198,17 @@ class WatchCursor:
             after = kind != "DELETED" and self._selects(obj)
             if not before and not after:
                 return None
+            if before and not after and kind != "DELETED":  # it left the selection: shown as it was while it belonged
+                obj = _as_of(change.old, change.resource_version)
+                shown = obj if self._present is None else self._present(obj)
+                return WatchEvent("DELETED", shown, _encode(shown), change.resource_version)
             kind = "MODIFIED" if before and after else "ADDED" if after else "DELETED"
         if self._present is None:
             return WatchEvent(kind, obj, change.raw, change.resource_version)
         shown = self._present(obj)
         return WatchEvent(kind, shown, _encode(shown), change.resource_version)
+
+
+def _as_of(obj: Obj | None, resource_version: int) -> Obj:
+    assert obj is not None
+    return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(resource_version)}}

@@ -14,10 +14,10 @@ from typing import Any
 
 import attrs
 
-from .apierrors import ApiError, invalid
+from .apierrors import Unserved, invalid
 from .schema import Findings, Node, compile_schema
 
-__all__ = ["BUILTINS", "CRDS", "EVENTS", "EVENTS_V1", "NAMESPACES", "Resource", "accepted", "resource_of"]
+__all__ = ["BUILTINS", "CRDS", "EVENTS", "EVENTS_V1", "NAMESPACES", "Resource", "accepted", "resource_of", "unserved"]
 
 Obj = dict[str, Any]
 
@@ -279,9 +279,6 @@ CRDS = Resource(
 BUILTINS = (NAMESPACES, EVENTS, EVENTS_V1, CRDS)
 
 
-UNSERVED = "the server could not find the requested resource"
-
-
-def unserved() -> ApiError:
+def unserved() -> Unserved:
     """404 for a path that names no served resource."""
-    return ApiError(404, UNSERVED)
+    return Unserved()

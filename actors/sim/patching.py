@@ -41,53 +41,76 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def json_patch(target: Any, operations: Any) -> Any:
-    """RFC 6902 with add, remove, replace and test. Raises 400 on other operations, 422 on paths or tests that fail."""
+    """RFC 6902. Raises 400 for what is no list, 422 for operations, paths and tests that fail.
+
+    As in the real server, replacing a field that is not there adds it, copying one adds a null, and an index may count
+    from the end.
+    """
     if not isinstance(operations, list):
-        raise bad_request("json patch: the body must be a list of operations")
+        raise bad_request("error decoding patch: json patch: the body must be a list of operations")
     document = copy.deepcopy(target)
     for operation in operations:
-        op, path = operation.get("op"), operation.get("path", "")
-        if op not in ("add", "remove", "replace", "test"):
-            raise bad_request(f"json patch: operation {op!r} is not supported here")
-        steps = [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
         try:
-            document = _json_step(document, op, steps, operation.get("value"))
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise ApiError(
-                422, f"the server rejected our request due to an error in our request: {op} {path}"
-            ) from error
+            document = _json_step(document, operation)
+        except (AttributeError, KeyError, IndexError, ValueError, TypeError) as error:
+            raise ApiError(422, "the server rejected our request due to an error in our request") from error
     return document
 
 
-def _json_step(document: Any, op: str, steps: list[str], value: Any) -> Any:
-    if not steps:
-        if op == "test" and document != value:
+def _json_step(document: Any, operation: Any) -> Any:
+    op, steps = operation["op"], _steps(operation["path"])
+    if op == "test":
+        if _at(document, steps, None) != operation.get("value"):
             raise ValueError("test failed")
-        return document if op == "test" else value
-    parent = document
+        return document
+    if op in ("copy", "move"):
+        source = _steps(operation["from"])
+        value = copy.deepcopy(_at(document, source, None) if op == "copy" else _at(document, source))
+        return _put(_removed(document, source) if op == "move" else document, steps, value, insert=True)
+    if op == "remove":
+        return _removed(document, steps)
+    if op not in ("add", "replace"):
+        raise ValueError(op)
+    return _put(document, steps, operation["value"], insert=op == "add")
+
+
+def _steps(path: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
+
+
+_NEEDED: Any = object()
+
+
+def _at(document: Any, steps: list[str], missing: Any = _NEEDED) -> Any:
     for step in steps[:-1]:
-        parent = parent[int(step)] if isinstance(parent, list) else parent[step]
-    last = steps[-1]
-    if isinstance(parent, list):
-        at = len(parent) if last == "-" else int(last)
-        if op == "add":
-            parent.insert(at, value)
-        elif op == "remove":
-            del parent[at]
-        elif op == "replace":
-            parent[at] = value
-        elif parent[at] != value:
-            raise ValueError("test failed")
-    elif op == "add":
-        parent[last] = value
-    elif op == "remove":
-        del parent[last]
-    elif op == "replace":
-        if last not in parent:
-            raise KeyError(last)
-        parent[last] = value
-    elif parent.get(last) != value:
-        raise ValueError("test failed")
+        document = document[int(step)] if isinstance(document, list) else document[step]
+    if not steps:
+        return document
+    if isinstance(document, dict) and missing is not _NEEDED:
+        return document.get(steps[-1], missing)
+    return document[int(steps[-1])] if isinstance(document, list) else document[steps[-1]]
+
+
+def _put(document: Any, steps: list[str], value: Any, *, insert: bool) -> Any:
+    if not steps:
+        return value
+    parent = _at(document, steps[:-1])
+    if not isinstance(parent, list):
+        parent[steps[-1]] = value
+    elif insert:
+        at = len(parent) if steps[-1] == "-" else int(steps[-1])
+        at = at + len(parent) + 1 if at < 0 else at
+        if not 0 <= at <= len(parent):
+            raise IndexError(at)
+        parent.insert(at, value)
+    else:
+        parent[int(steps[-1])] = value
+    return document
+
+
+def _removed(document: Any, steps: list[str]) -> Any:
+    parent = _at(document, steps[:-1])
+    del parent[int(steps[-1]) if isinstance(parent, list) else steps[-1]]
     return document
 
 

@@ -75,6 +75,7 @@ class Node:
     properties_max: int | None = None
     set_list: bool = False
     map_keys: tuple[str, ...] = ()
+    atomic: bool = False
 
     def admit(self, value: Any, old: Any, path: str, out: Findings) -> Any:
         """Return `value` pruned and defaulted (the same object where nothing changed); add what is wrong to `out`.
@@ -182,12 +183,13 @@ class Node:
         out.add("FieldValueTooMany", path, f"Too many: {count}: must have at most {most} items")
 
     def _check_string(self, value: str, path: str, out: Findings) -> None:
+        """Of length and pattern the first breach is told, as the real server does."""
         if self.length_max is not None and len(value) > self.length_max:
             out.add("FieldValueTooLong", path, f"Too long: may not be more than {self.length_max} bytes")
-        if self.length_min is not None and len(value) < self.length_min:
+        elif self.length_min is not None and len(value) < self.length_min:
             text = f"Invalid value: {_show(value)}: {path} in body should be at least {self.length_min} chars long"
             out.add("FieldValueInvalid", path, text)
-        if self.pattern is not None and not self.pattern.search(value):
+        elif self.pattern is not None and not self.pattern.search(value):
             text = f"Invalid value: {_show(value)}: {path} in body should match '{self.pattern_text}'"
             out.add("FieldValueInvalid", path, text)
         if self.date_time and not _DATE_TIME.match(value):
@@ -249,4 +251,5 @@ def compile_schema(schema: dict[str, Any]) -> Node:
             if schema.get("x-kubernetes-list-type") == "map"
             else ()
         ),
+        atomic=schema.get("x-kubernetes-map-type") == "atomic",
     )

@@ -23,24 +23,32 @@ from typing import Any
 import msgspec
 import yaml
 
-from . import openapi, protobuf
+from . import openapi
 from . import table as tables
 from .admission import WriteOptions, review_access
-from .apierrors import ApiError, bad_request, method_not_allowed
-from .apiserver import APPLY, ApiServerModel
+from .apierrors import ApiError, Unserved, bad_request, method_not_allowed, not_found
+from .apiserver import ApiServerModel
 from .crds import crd_folder
 from .history import Change, WatchCursor, WatchEvent
-from .kinds import CRDS, UNSERVED, Resource, unserved
+from .kinds import CRDS, NAMESPACES, Resource, unserved
 from .listing import Listing
 from .serve import Connection, HttpServer, JsonLines, Request, announce, stop_requested
 from .serve_faults import Faults
+from .serve_request import (
+    body_of,
+    content_type,
+    delete_options,
+    initial_events,
+    limit_of,
+    object_of,
+    write_options,
+)
 from .serve_watch import Watch, form_of, partial, quoted
 
 __all__ = ["ApiServerFace", "load_crds", "main", "write_kubeconfig"]
 
 Obj = dict[str, Any]
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
 class ApiServerFace:
@@ -78,7 +86,7 @@ class ApiServerFace:
             self.faults.before(request, connection)
             self._route(request, connection)
         except ApiError as error:
-            if error.message == UNSERVED:  # this one the real server answers without a Status
+            if isinstance(error, Unserved):
                 connection.send(404, b"404 page not found\n", "text/plain; charset=utf-8")
                 return
             headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
@@ -133,7 +141,7 @@ class ApiServerFace:
             case ["api" | "apis"] | ["api", "v1"] | ["apis", _] | ["apis", _, _] | ["openapi", *_]:
                 self._send_discovery(parts, request, connection)
             case ["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"] if request.method == "POST":
-                connection.send(201, _encode(review_access(self._body(request), self.model.authorize)))
+                connection.send(201, _encode(review_access(body_of(request), self.model.authorize)))
             case ["api", version, *rest] if rest:
                 self._serve_resource("", version, rest, request, connection)
             case ["apis", group, version, *rest] if rest:
@@ -181,69 +189,75 @@ class ApiServerFace:
         self, group: str, version: str, rest: list[str], request: Request, connection: Connection
     ) -> None:
         namespace = ""
-        if rest[0] == "namespaces" and len(rest) > 2 and not (group == "" and rest[2] == "status" and len(rest) == 3):
+        of_namespace = group == "" and len(rest) == 3 and rest[2] in ("status", "finalize")
+        if rest[0] == "namespaces" and len(rest) > 2 and not of_namespace:
             namespace, rest = rest[1], rest[2:]
         plural, name, subresource = (*rest, "", "")[:3]
         with self.lock:
             resource = self.model.resource(group, version, plural)
-        if len(rest) > 3 or (subresource and (subresource != "status" or not resource.status_subresource)):
-            raise unserved()
         if namespace and not resource.namespaced:
             raise unserved()
-        if name:
+        known = ("", "finalize") if resource is NAMESPACES else ("",)
+        if len(rest) > 3 or not (subresource in known or (subresource == "status" and resource.status_subresource)):
+            raise not_found(resource.plural, group, name) if resource.custom else ApiError(404, str(unserved()))
+        reads_all = not name and request.method == "GET"
+        if resource.custom and resource.namespaced and not namespace and not reads_all:
+            raise unserved()
+        if name and not (resource.custom and request.method == "POST"):
             self._serve_object(resource, namespace, name, subresource, request, connection)
         elif request.method == "GET":
             if request.query.get("watch", "") in ("1", "true"):
                 self._watch(resource, namespace, request, connection)
             else:
-                self._list(resource, namespace, request, connection)
-        elif request.method == "POST":
-            options = self._options(request)
+                initial_events(request, watch=False)
+                self._list(resource, self._find(resource, namespace, request), request, connection)
+        elif request.method == "POST" and not subresource:
+            options = write_options(request)
+            body = object_of(request, resource)
             with self._acting(request):
-                stored = self.model.create(resource, self._body(request), namespace, options)
+                stored = self.model.create(resource, body, namespace, options)
             self._send_object(resource, stored.obj, stored.raw, request, connection, 201, options)
-        elif request.method == "DELETE":
+        elif request.method == "DELETE" and resource is not NAMESPACES:
             self._delete_all(resource, namespace, request, connection)
+        elif resource.custom and subresource:
+            raise method_not_allowed("create", resource.plural, group)
+        elif resource.custom and request.method in ("PUT", "PATCH"):
+            raise bad_request("name must be provided")
         else:
             raise method_not_allowed()
 
     def _serve_object(
         self, resource: Resource, namespace: str, name: str, subresource: str, request: Request, connection: Connection
     ) -> None:
-        options = self._options(request)
+        options = WriteOptions()
         created = False
         if request.method == "GET":
             with self.lock:
                 stored = self.model.get(resource, name, namespace)
         elif request.method == "PUT":
-            body = self._body(request)
+            options, body = write_options(request), object_of(request, resource)
             with self._acting(request):
                 stored = self.model.replace(resource, body, name, namespace, subresource, options)
         elif request.method == "PATCH":
-            content_type = request.headers.get("content-type", "").partition(";")[0]
-            body = self._body(request)
+            options, body, kind = write_options(request), body_of(request), content_type(request)
             with self._acting(request):
                 created = not self.model.has(resource, name, namespace)
-                stored = self.model.patch(resource, name, body, namespace, subresource, content_type, options)
+                stored = self.model.patch(resource, name, body, namespace, subresource, kind, options)
         elif request.method == "DELETE" and not subresource:
-            body = self._body(request) if request.body else {}
-            wanted = body.get("preconditions") or {}
+            options, uid, version = delete_options(request)
             with self._acting(request):
                 stored = self.model.delete(
-                    resource,
-                    name,
-                    namespace,
-                    uid=wanted.get("uid") or "",
-                    resource_version=wanted.get("resourceVersion") or "",
-                    options=WriteOptions(dry_run=bool(body.get("dryRun")) or options.dry_run),
+                    resource, name, namespace, uid=uid, resource_version=version, options=options
                 )
             metadata = stored.obj["metadata"]
-            if not metadata.get("finalizers"):
+            if not metadata.get("deletionTimestamp"):
                 details = {"name": name, "kind": resource.plural, "uid": metadata["uid"]}
                 details |= {"group": resource.group} if resource.group else {}
                 status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
                 connection.send(200, _encode(status))
                 return
+        elif resource.custom and request.method == "DELETE":
+            raise method_not_allowed("delete", resource.plural, resource.group)
         else:
             raise method_not_allowed()
         code = 201 if created else 200
@@ -251,29 +265,6 @@ class ApiServerFace:
 
     def _acting(self, request: Request) -> _Acting:
         return _Acting(self, request.agent)
-
-    @staticmethod
-    def _options(request: Request) -> WriteOptions:
-        query = request.query
-        return WriteOptions(
-            manager=query.get("fieldManager", ""),
-            dry_run=query.get("dryRun") == "All",
-            field_validation=query.get("fieldValidation") or "Warn",
-        )
-
-    @staticmethod
-    def _body(request: Request) -> Any:
-        kind = request.headers.get("content-type", "").partition(";")[0]
-        if kind in (APPLY, "application/yaml"):
-            try:
-                return yaml.safe_load(request.body)
-            except yaml.YAMLError as error:
-                raise bad_request(f"the body is not YAML: {error}") from error
-        if kind == "application/vnd.kubernetes.protobuf":
-            return protobuf.decode(request.body)
-        if "cbor" in kind:
-            raise ApiError(415, f"{kind} is not served here; send application/json")
-        return _decode(request.body)
 
     # --- answers ---
 
@@ -308,10 +299,7 @@ class ApiServerFace:
 
     def _find(self, resource: Resource, namespace: str, request: Request) -> Listing:
         query = request.query
-        try:
-            limit = int(query.get("limit") or 0)
-        except ValueError as error:
-            raise bad_request(f"limit is not a number: {query['limit']!r}") from error
+        limit = limit_of(request)
         with self.lock:
             return self.model.list(
                 resource,
@@ -324,11 +312,12 @@ class ApiServerFace:
                 match=query.get("resourceVersionMatch", ""),
             )
 
-    def _list(self, resource: Resource, namespace: str, request: Request, connection: Connection) -> None:
-        found = self._find(resource, namespace, request)
+    def _list(self, resource: Resource, found: Listing, request: Request, connection: Connection) -> None:
         metadata: Obj = {"resourceVersion": str(found.resource_version)}
-        if found.continue_token:
-            metadata |= {"continue": found.continue_token, "remainingItemCount": found.remaining}
+        if found.continue_token or resource.custom:  # of custom kinds it is always there
+            metadata["continue"] = found.continue_token
+        if found.remaining:
+            metadata["remainingItemCount"] = found.remaining
         form = form_of(request)
         if form == "Table":
             connection.send(200, _encode(self.table(resource, [item.obj for item in found.items], metadata, request)))
@@ -342,12 +331,14 @@ class ApiServerFace:
         connection.send(200, head[:-1] + b',"items":[' + b",".join(raws) + b"]}\n")
 
     def _delete_all(self, resource: Resource, namespace: str, request: Request, connection: Connection) -> None:
+        """The answer is the list of what was there."""
+        options, _, _ = delete_options(request)
         with self._acting(request):
             found = self._find(resource, namespace, request)
             for item in found.items:
                 metadata = item.obj["metadata"]
-                self.model.delete(resource, metadata["name"], metadata.get("namespace", ""))
-        connection.send(200, _encode({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+                self.model.delete(resource, metadata["name"], metadata.get("namespace", ""), options=options)
+        self._list(resource, found, request, connection)
 
     # --- watches ---
 
@@ -359,8 +350,9 @@ class ApiServerFace:
             timeout_s = float(query.get("timeoutSeconds") or 1800)
         except ValueError as error:
             raise bad_request(f"timeoutSeconds is not a number: {query['timeoutSeconds']!r}") from error
+        initial = initial_events(request, watch=True)
         try:
-            cursor = self._open_watch(resource, namespace, query, awake, bookmarks=bookmarks)
+            cursor = self._open_watch(resource, namespace, query, awake, bookmarks=bookmarks, initial=initial)
         except ApiError as error:
             if error.code != 410:
                 raise
@@ -380,7 +372,14 @@ class ApiServerFace:
                 cursor.close()
 
     def _open_watch(
-        self, resource: Resource, namespace: str, query: dict[str, str], awake: threading.Event, *, bookmarks: bool
+        self,
+        resource: Resource,
+        namespace: str,
+        query: dict[str, str],
+        awake: threading.Event,
+        *,
+        bookmarks: bool,
+        initial: bool | None,
     ) -> WatchCursor:
         with self.lock:
             return self.model.watch(
@@ -389,7 +388,7 @@ class ApiServerFace:
                 labels=query.get("labelSelector", ""),
                 fields=query.get("fieldSelector", ""),
                 resource_version=query.get("resourceVersion", ""),
-                send_initial_events=query.get("sendInitialEvents", "") in ("1", "true"),
+                send_initial_events=initial,
                 match=query.get("resourceVersionMatch", ""),
                 bookmarks=bookmarks,
                 wake=awake.set,

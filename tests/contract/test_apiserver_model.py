@@ -230,8 +230,12 @@ def test_unknown_fields_are_pruned_warned_of_or_refused(model: ApiServerModel) -
     warning = WriteOptions(field_validation="Warn")
     model.patch(NODES, "n1", {"spec": {"odd": 1}}, "default", options=warning)
     assert warning.warnings == ['unknown field "spec.odd"']
+    strict = WriteOptions(field_validation="Strict")
     with pytest.raises(ApiError, match='strict decoding error: unknown field "spec.odd"') as refused:
-        model.patch(NODES, "n1", {"spec": {"odd": 1}}, "default", options=WriteOptions(field_validation="Strict"))
+        model.patch(NODES, "n1", {"spec": {"odd": 1}}, "default", options=strict)
+    assert refused.value.code == 422
+    with pytest.raises(ApiError, match='strict decoding error: unknown field "spec.odd"') as refused:
+        model.create(NODES, node("n2", odd=1), "default", options=strict)
     assert refused.value.code == 400
 
 
