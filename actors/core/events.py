@@ -293,3 +293,42 @@ class FuseTripped(Fact):
     level: ClassVar[str] = "error"
     operation: str
     call: str
+
+
+# --- recording --------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class RecordingStarted(Fact):
+    """The run is recorded from here on. The actors stood still for ``paused_s``; ``size`` of the tape so far in bytes."""
+
+    file: str
+    paused_s: float
+    size: int
+
+
+@frozen(kw_only=True)
+class RecordingEnded(Fact):
+    """The recording was switched off; the tape is whole. ``size`` in bytes."""
+
+    file: str
+    entries: int
+    size: int
+
+
+@frozen(kw_only=True)
+class RecordingCut(Fact):
+    """The recording ended by itself: the tape is full, or cannot be written, or something has no place on it."""
+
+    level: ClassVar[str] = "warning"
+    file: str
+    reason: str
+    entries: int
+    size: int
+
+
+@frozen(kw_only=True)
+class RecordingRefused(Fact):
+    """Nothing is recorded: the file cannot be made, or the state of some actor cannot be written down."""
+
+    level: ClassVar[str] = "error"
+    file: str
+    reason: str

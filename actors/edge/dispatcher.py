@@ -4,6 +4,9 @@ More workers hardly help under the GIL (measured), so there are two by default; 
 ask* from inside an actor is allowed, as pykka allows it: while a worker waits for a future, a spare one takes its place.
 A message that does not come back within ``wedge_after_s`` has its thread fenced off and replaced (Python cannot kill a
 thread); ``LEAKED_MAX`` of them, or one in a vital actor, end the process.
+
+A ``tap`` may be set while everything runs (``taps``): then each turn, and whatever comes from another thread, goes through it.
+Without one it costs a look at an attribute.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import random
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -25,9 +29,11 @@ from ..actor import Cell, Wedged
 from ..core.events import ActorWedged
 from ..core.ports import Cancel, Facts, Outcome
 from ..mailbox import Future, Lock, Mailbox, using
+from .gate import Gate, Job, Lane, Tap, Timer
 
 LEAKED_MAX = 3  # threads that never came back, before the process is better started anew (RELIABILITY S10)
 WATCHDOG_PERIOD_S = 1.0
+GATE_LOOK_S = 0.0005  # between looks whether everybody waits; a turn is shorter than that
 # Threads: the gateway's calls in flight (its default bound); a PATCH mostly waits; an Event is best effort.
 POOLS = {"backend": 16, "status": 8, "events": 1}
 
@@ -69,6 +75,8 @@ class ThreadDispatcher:
         self.clock = SystemClock()
         self.random = random.Random(seed)  # noqa: S311  jitter, not secrets
         self.facts = facts
+        self.tap: Tap | None = None  # set while it is ``paused``; taken away at any time
+        self.lanes: list[Lane] = []  # of the threads beside the workers
         self.on_fatal = on_fatal or (lambda actor, error: None)
         self._worker_count = workers
         self._wedge_after_s = wedge_after_s
@@ -77,8 +85,8 @@ class ThreadDispatcher:
         self._workers: list[_Worker] = []
         self._workers_lock = threading.Lock()
         self._leaked_count = 0
-        self._timers = _Timers(self._watch)
-        self._pools = {name: _Pool(name, size) for name, size in pools.items()}
+        self._timers = _Timers(self._watch, self._fire, self.new_lane())
+        self._pools = {name: _Pool(name, size, self) for name, size in pools.items()}
 
     def start(self) -> None:
         """Start the threads."""
@@ -125,11 +133,49 @@ class ThreadDispatcher:
 
     def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
         """Call back on the timer thread."""
-        return self._timers.after(delay_s, callback)
+        timer = Timer(callback)
+        if (tap := self.tap) is not None:
+            tap.timer_set(timer, delay_s)
+        return self._timers.add(delay_s, timer)
 
     def submit(self, pool: str, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
         """Run ``call`` on that pool's threads; ``done`` runs there too."""
-        self._pools[pool].submit(call, done)
+        job = Job(pool, call, done)
+        if (tap := self.tap) is not None:
+            tap.submitted(job)
+        self._pools[pool].submit(job)
+
+    def new_lane(self) -> Lane:
+        """For one more thread that touches actors."""
+        lane = Lane()
+        self.lanes.append(lane)
+        return lane
+
+    @contextmanager
+    def paused(self, timeout_s: float) -> Iterator[None]:
+        """Nothing moves; whoever wants to waits. TimeoutError when somebody does not come to rest in time.
+
+        A ``tap`` that is set meanwhile begins with what has waited. While there is one already, it is a TimeoutError, too.
+        """
+        if self.tap is not None:
+            raise TimeoutError("there is a tap already")
+        gate = Gate(self)
+        self.tap = gate
+        try:
+            until_s = time.monotonic() + timeout_s
+            while not gate.all_wait([*self._workers, *self.lanes]):
+                if time.monotonic() > until_s:
+                    raise TimeoutError(f"a thread did not come to rest within {timeout_s:g} s")
+                time.sleep(GATE_LOOK_S)
+            yield
+        finally:
+            if self.tap is gate:
+                self.tap = None
+            gate.open()
+
+    def pending(self) -> tuple[list[Timer], list[Job]]:
+        """Every timer that has not gone off, in the order in which they will, and every call that has not ended."""
+        return self._timers.pending(), [job for pool in self._pools.values() for job in list(pool.jobs)]
 
     @contextmanager
     def waiting(self, future: Future[Any], timeout_s: float | None) -> Iterator[None]:
@@ -137,6 +183,8 @@ class ThreadDispatcher:
         if not isinstance(threading.current_thread(), _Worker):
             yield
             return
+        if (tap := self.tap) is not None:
+            tap.give_up("an actor asked another and waited for its answer")
         self._add_worker()
         try:
             yield
@@ -171,12 +219,22 @@ class ThreadDispatcher:
                 mailbox = ready.get()
                 if mailbox is None:
                     break
-                worker.mailbox = mailbox
-                mailbox.run_turn()
+                worker.mailbox = mailbox  # before the look at the tap: whoever sets one waits for this turn
+                if (tap := self.tap) is None:
+                    mailbox.run_turn()
+                else:
+                    tap.turn(mailbox)
                 worker.mailbox = None
         with self._workers_lock:
             if worker in self._workers:
                 self._workers.remove(worker)
+
+    def _fire(self, timer: Timer) -> None:
+        """Timer thread, in its lane."""
+        if (tap := self.tap) is None:
+            timer.go_off()
+        else:
+            tap.fire(timer)
 
     def _watch(self) -> None:
         """Timer thread: look for messages that do not come back."""
@@ -193,6 +251,8 @@ class ThreadDispatcher:
                 continue
             message = type(mailbox.current.message).__name__ if mailbox.current else "?"
             worker.abandoned = True
+            if (tap := self.tap) is not None:
+                tap.give_up(f"{cell.name} does not come back from {message}")
             with self._workers_lock:
                 self._workers.remove(worker)
             self._leaked_count += 1
@@ -213,6 +273,14 @@ class _Worker(threading.Thread):
         self.mailbox: Mailbox | None = None
         self.abandoned = False
 
+    @property
+    def busy(self) -> bool:
+        return self.mailbox is not None
+
+    @property
+    def thread(self) -> int:
+        return self.ident or 0
+
     def run(self) -> None:
         self._dispatcher._work(self)  # noqa: SLF001  one mechanism in two classes
 
@@ -220,26 +288,28 @@ class _Worker(threading.Thread):
 class _Timers(threading.Thread):
     """One heap, one thread. Cancelled entries stay in the heap until they are due, or are too many."""
 
-    def __init__(self, watch: Callable[[], None]) -> None:
+    def __init__(self, watch: Callable[[], None], fire: Callable[[Timer], None], lane: Lane) -> None:
         super().__init__(name="muster-timers", daemon=True)
-        self._heap: list[tuple[float, int, list[Callable[[], None] | None]]] = []
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._due: deque[Timer] = deque()  # taken from the heap and still to go off
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._cancelled_count = 0
         self._stopping = False
         self._watch = watch
+        self._fire = fire
+        self._lane = lane
 
-    def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
-        entry: list[Callable[[], None] | None] = [callback]
+    def add(self, delay_s: float, timer: Timer) -> Cancel:
         due_s = time.monotonic() + max(0.0, delay_s)
         with self._changed:
-            heapq.heappush(self._heap, (due_s, next(self._numbers), entry))
-            if self._heap[0][2] is entry:
+            heapq.heappush(self._heap, (due_s, next(self._numbers), timer))
+            if self._heap[0][2] is timer:
                 self._changed.notify()
 
         def cancel() -> None:
-            if entry[0] is not None:
-                entry[0] = None
+            if timer.callback is not None:
+                timer.callback = None
                 self._cancelled()
 
         return cancel
@@ -248,12 +318,17 @@ class _Timers(threading.Thread):
         with self._changed:
             self._cancelled_count += 1
             if self._cancelled_count > 1000 and self._cancelled_count * 2 > len(self._heap):
-                self._heap = [each for each in self._heap if each[2][0] is not None]
+                self._heap = [each for each in self._heap if each[2].callback is not None]
                 heapq.heapify(self._heap)
                 self._cancelled_count = 0
 
     def count(self) -> int:
         return len(self._heap)
+
+    def pending(self) -> list[Timer]:
+        with self._changed:
+            timers = [*self._due, *(each[2] for each in sorted(self._heap, key=lambda each: each[:2]))]
+        return [timer for timer in timers if timer.callback is not None]
 
     def stop(self) -> None:
         with self._changed:
@@ -262,22 +337,21 @@ class _Timers(threading.Thread):
 
     def run(self) -> None:
         look_s = time.monotonic() + WATCHDOG_PERIOD_S
+        due = self._due
         while True:
-            due: list[Callable[[], None]] = []
             with self._changed:
                 if self._stopping:
                     return
                 now_s = time.monotonic()
                 while self._heap and self._heap[0][0] <= now_s:
-                    callback = heapq.heappop(self._heap)[2]
-                    if callback[0] is not None:
-                        due.append(callback[0])
-                        callback[0] = None
+                    due.append(heapq.heappop(self._heap)[2])
                 if not due and now_s < look_s:
                     next_s = min(look_s, self._heap[0][0]) if self._heap else look_s
                     self._changed.wait(next_s - now_s)
-            for call in due:
-                call()
+            with self._lane:
+                while due:
+                    self._fire(due[0])
+                    due.popleft()
             if time.monotonic() >= look_s:
                 look_s = time.monotonic() + WATCHDOG_PERIOD_S
                 self._watch()
@@ -286,24 +360,25 @@ class _Timers(threading.Thread):
 class _Pool:
     """At most ``size`` daemon threads, made when needed, that run blocking calls in order of submission."""
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, dispatcher: ThreadDispatcher) -> None:
         self._name = name
         self._size = size
-        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Outcome[Any]], None]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._dispatcher = dispatcher
+        self._calls: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle_count = 0
         self._stopping = False
+        self.jobs: dict[Job, None] = {}  # submitted and not ended; a dict's single steps need no lock
         self.threads: list[threading.Thread] = []
 
-    def submit(self, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
-        self._calls.put((call, done))
+    def submit(self, job: Job) -> None:
+        self.jobs[job] = None
+        self._calls.put(job)
         with self._lock:
             if self._idle_count < self._calls.qsize() and len(self.threads) < self._size and not self._stopping:
-                thread = threading.Thread(
-                    target=self._work, name=f"muster-{self._name}-{len(self.threads)}", daemon=True
-                )
+                lane = self._dispatcher.new_lane()
+                name = f"muster-{self._name}-{len(self.threads)}"
+                thread = threading.Thread(target=self._work, args=(lane,), name=name, daemon=True)
                 self.threads.append(thread)
                 thread.start()
 
@@ -316,7 +391,8 @@ class _Pool:
     def statistics(self) -> dict[str, object]:
         return {"threads": len(self.threads), "waiting": self._calls.qsize()}
 
-    def _work(self) -> None:
+    def _work(self, lane: Lane) -> None:
+        dispatcher = self._dispatcher
         while True:
             with self._lock:
                 self._idle_count += 1
@@ -325,9 +401,16 @@ class _Pool:
                 self._idle_count -= 1
             if job is None:
                 return
-            call, done = job
+            with lane:
+                call = job.call if (tap := dispatcher.tap) is None else tap.begin(job)
+                job.begun = True
             try:
                 outcome: Outcome[Any] = Outcome(call(), None)
             except BaseException as error:  # noqa: BLE001  whatever it is, the actor that asked must get an answer
                 outcome = Outcome(None, error)
-            done(outcome)
+            with lane:
+                if (tap := dispatcher.tap) is None:
+                    job.done(outcome)
+                else:
+                    tap.end(job, outcome)
+                del self.jobs[job]

@@ -313,6 +313,24 @@ class Settings:
         effect="The least severe lines that are written. debug writes a line for each reconcile and each status.",
         reason="info says what happens to streams, calls and restarts, and nothing per node.",
     )
+    record: str = setting(
+        PEOPLE,
+        text("FILE", "a path of at most 4096 characters"),
+        "",
+        effect=(
+            "Record everything that reaches the operator and the order of its turns from the start on, for `replay`. "
+            "SIGUSR2 switches recording on and off while it runs, with or without this. A file that is there is kept: "
+            "the next one is FILE.2, up to FILE.9."
+        ),
+        reason="Off: while it is on, the actors need more than twice the CPU time, and some 500 bytes of disk a change.",
+    )
+    record_max_mib: int = setting(
+        PEOPLE,
+        whole(1, 100_000),
+        "256",
+        effect="A tape ends when it has so many MiB.",
+        reason="Arbitrary: half a million changes, and small enough (a tenth of that, packed) to send to somebody.",
+    )
 
     @property
     def cold_start_full_s(self) -> float:

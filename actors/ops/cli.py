@@ -22,7 +22,11 @@ from .exit_codes import ExitCode, table
 if TYPE_CHECKING:
     from ..edge.settings_load import Loaded
 
-_LAZY = {"demo": ("demo", "demo_command")}  # word → module beside this one, the click command in it
+_LAZY = {  # word → module beside this one, the click command in it
+    "demo": ("demo", "demo_command"),
+    "replay": ("replay", "replay_command"),
+    "simulate": ("simulate", "simulate_command"),
+}
 
 
 class Problem(click.ClickException):

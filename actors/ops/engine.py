@@ -7,12 +7,16 @@ in the constructor, as a ``SettingsError``.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
+from .. import __version__
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
 from ..core.model import State
 from ..core.ports import Facts
@@ -22,8 +26,10 @@ from ..edge.backend import HttpBackend
 from ..edge.dispatcher import POOLS, ThreadDispatcher, WedgedError
 from ..edge.kube import KubeClient
 from ..edge.reader import KubeReader
+from ..edge.recorder import Recorder
 from ..edge.settings import Settings
 from ..edge.settings_load import read_token
+from ..edge.tapefile import TapeLimits
 from ..edge.writer import KubeStatusWriter
 from ..gateway import GatewaySettings
 from ..tree import VITAL, End, EndKind, Ports, System, TreeSettings
@@ -66,15 +72,19 @@ class RealEngine:
             audit_s=settings.audit_interval_s,
         )
         self._ended = threading.Event()
-        self._system = System(
+        self._recorder = Recorder(self._dispatcher, version=__version__, facts=facts)
+        self._record_file = settings.record
+        self._tape_limits = TapeLimits(bytes_max=settings.record_max_mib << 20)
+        ports = Ports(
+            reader=self._reader,
+            status_writer=KubeStatusWriter(self._kube, fleet, self._dispatcher.clock),
+            backend=HttpBackend(settings.backend_url, token=_token(settings)),
+        )
+        self._system = self._recorder.system = System(
             dispatcher=self._dispatcher,
             fleet=fleet,
             settings=tree_settings(settings, fleet),
-            ports=Ports(
-                reader=self._reader,
-                status_writer=KubeStatusWriter(self._kube, fleet, self._dispatcher.clock),
-                backend=HttpBackend(settings.backend_url, token=_token(settings)),
-            ),
+            ports=self._recorder.tap_ports(ports),
             on_end=lambda _end: self._ended.set(),
         )
         self._clock = self._dispatcher.clock
@@ -89,7 +99,9 @@ class RealEngine:
         """Start the threads, then the tree."""
         self._dispatcher.start()
         self._tick()
-        self._system.start()
+        if self._record_file:
+            self.toggle_recording()
+        self._recorder.control("start", self._system.start)
 
     def wait(self, timeout_s: float) -> EngineEnd | None:
         """None after ``timeout_s``; else why the tree ended by itself."""
@@ -99,7 +111,9 @@ class RealEngine:
     def drain(self, calls_s: float, statuses_s: float) -> list[str]:
         """Begin no new call; wait for the answers, then for the statuses; what was left, a line each."""
         done = {"gateway": threading.Event(), "status": threading.Event()}
-        self._system.drain(lambda name: done[name].set() if name in done else None)
+        self._recorder.control(
+            "drain", lambda: self._system.drain(lambda name: done[name].set() if name in done else None)
+        )
         left = []
         for name, timeout_s, what in (
             ("gateway", calls_s, "calls in flight"),
@@ -113,14 +127,22 @@ class RealEngine:
         """Stop the tree, the streams and the threads; who has not in time."""
         until_s = self._clock.now() + timeout_s
         pause = threading.Event()
-        self._system.stop()
+        self._recorder.control("stop", self._system.stop)
         while not self._system.stopped and self._clock.now() < until_s - 0.5 * timeout_s:
             pause.wait(_LOOK_S)
         unstopped = list(self._system.overdue) if self._system.stopped else ["the actor tree"]
         self._reader.stop(max(0.1, 0.5 * (until_s - self._clock.now())))
         unstopped += self._dispatcher.stop(max(0.1, until_s - self._clock.now()))
+        self._recorder.stop(max(0.1, until_s - self._clock.now()))
         self._kube.close()
         return unstopped
+
+    def toggle_recording(self) -> None:
+        """Begin a tape in a file of its own, or end the one that runs. Facts tell how it went."""
+        if self._recorder.recording is not None:
+            self._recorder.stop()
+        else:
+            self._recorder.start(next_tape(self._record_file), self._tape_limits)
 
     def ready(self) -> tuple[bool, list[str]]:
         """Every kind is listed, and every actor that the tree names runs."""
@@ -148,6 +170,13 @@ class RealEngine:
     def _brief(self, name: str) -> str:
         cell: dict[str, Any] = dict(self._system.cells()).get(name, {})
         return ", ".join(f"{key} {cell[key]}" for key in ("calls_in_flight", "in_flight", "waiting") if key in cell)
+
+
+def next_tape(wanted: str) -> str:
+    """The first of ``wanted``, ``wanted.2`` … ``wanted.9`` that is not there, else the last. "": in the temporary folder."""
+    first = wanted or str(Path(tempfile.gettempdir()) / f"muster-{os.getpid()}.tape")
+    names = [first, *(f"{first}.{number}" for number in range(2, 10))]
+    return next((name for name in names if not os.path.lexists(name)), names[-1])
 
 
 def tree_settings(settings: Settings, fleet: FleetDefinition) -> TreeSettings:

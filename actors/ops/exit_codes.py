@@ -21,6 +21,8 @@ class ExitCode(IntEnum):
     WEDGED = 6
     PROMISE_BROKEN = 7
     UNSTOPPED = 8
+    DIVERGED = 9
+    SIMULATION_BROKEN = 10
 
     @property
     def meaning(self) -> str:
@@ -38,6 +40,8 @@ _MEANINGS = {
     ExitCode.WEDGED: "An actor never came back from a message; its thread cannot be ended. A fresh process can go on.",
     ExitCode.PROMISE_BROKEN: "`demo` found a promise broken in the servers' own logs: a bug to report, with the seed.",
     ExitCode.UNSTOPPED: "Asked to end, but the grace ran out first; what was unfinished is in the log.",
+    ExitCode.DIVERGED: "`replay` did something else than the tape: the code has changed since, or there is a bug.",
+    ExitCode.SIMULATION_BROKEN: "`simulate` found a promise broken, or proved less than was asked for; it says which.",
 }
 
 

@@ -25,6 +25,7 @@ import structlog
 from structlog.typing import EventDict
 
 from ..core.events import Fact, ObjectRefused, ParentDisputed, ParentMissing, ParentUnnamed, RecordSkipped
+from ..core.masking import MASK, SECRET_FIELD, masked_text
 from ..core.ports import Clock
 
 LINES_PER_SECOND = 5  # of one kind about one thing: enough to see a pattern, too few to bury the rest
@@ -44,13 +45,6 @@ CURES: dict[type[Fact], str] = {
     RecordSkipped: "see the crash before this line; the record is tried again with its object's next change",
 }
 _OWN = frozenset({"timestamp", "level", "event"})
-_SECRET_FIELD = re.compile(r"(?i)(^|[_-])(token|password|passwd|secret|authorization|api_?key|cookie)s?$")
-_SECRETS = (
-    (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{6,}"), r"\1 ***"),
-    (re.compile(r"(?i)([a-z][a-z0-9+.-]{0,20}://)[^/\s:@]+:[^/\s@]+@"), r"\1***@"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), "***"),
-    (re.compile(r"(?i)((?:token|password|secret|api[_-]?key)\"?\s*[=:]\s*\"?)[^\s\",;&}]+"), r"\1***"),
-)
 
 
 def event_name(fact_class: type) -> str:
@@ -63,11 +57,9 @@ def masked(value: Any) -> Any:
     if isinstance(value, str):
         if len(value) > FIELD_CHARS_MAX:
             value = value[:FIELD_CHARS_MAX] + "…"
-        for pattern, instead in _SECRETS:
-            value = pattern.sub(instead, value)
-        return value
+        return masked_text(value)
     if isinstance(value, Mapping):
-        return {k: "***" if _SECRET_FIELD.search(str(k)) else masked(v) for k, v in value.items()}
+        return {k: MASK if SECRET_FIELD.search(str(k)) else masked(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [masked(each) for each in value]
     return value
@@ -222,7 +214,7 @@ class Logs:
 
     def _write(self, wall_s: float, level: str, event: str, fields: MutableMapping[str, Any]) -> None:
         stamp = datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        shown = {k: "***" if _SECRET_FIELD.search(k) else masked(v) for k, v in fields.items() if k not in _OWN}
+        shown = {k: MASK if SECRET_FIELD.search(k) else masked(v) for k, v in fields.items() if k not in _OWN}
         if shown.get("traceback") == "":
             del shown["traceback"]
         try:

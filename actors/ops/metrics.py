@@ -117,6 +117,9 @@ class Metrics:
         self._fuse = counter(
             "muster_quota_fuse_trips", "Calls that the fuse stopped: a bug of the ledger.", "operation"
         )
+        # Recording
+        self._tapes = counter("muster_recordings", "Tapes begun, ended, cut short and refused.", "what")
+        self._recording = Gauge("muster_recording", "1 while a tape runs.", registry=registry)
         Gauge("muster_build_info", "1, with the version.", ("version",), registry=registry).labels(version).set(1)
         GCCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -152,6 +155,10 @@ class Metrics:
             events.BackendPaused: self._backend_paused,
             events.BreakerMoved: self._breaker_moved,
             events.FuseTripped: self._fuse_tripped,
+            events.RecordingStarted: lambda fact: self._recorded("started", runs=1),
+            events.RecordingEnded: lambda fact: self._recorded("ended", runs=0),
+            events.RecordingCut: lambda fact: self._recorded("cut", runs=0),
+            events.RecordingRefused: lambda fact: self._tapes.labels("refused").inc(),
         }
 
     def __call__(self, fact: Fact) -> None:
@@ -167,6 +174,10 @@ class Metrics:
     def render(self) -> bytes:
         """Prometheus' text format 0.0.4."""
         return generate_latest(self.registry)
+
+    def _recorded(self, what: str, *, runs: int) -> None:
+        self._tapes.labels(what).inc()
+        self._recording.set(runs)
 
     # --- one method per fact ------------------------------------------------------------------------------------------
     def _actor_crashed(self, fact: events.ActorCrashed) -> None:

@@ -3,7 +3,7 @@
 The main thread does nothing but wait, so that signals are answered at once. SIGTERM or SIGINT begins the drain, in
 phases with a deadline each: not ready at once, then the answers of calls in flight, then the last statuses, then the
 actors' end in reverse order. A second signal ends the process on the spot. SIGUSR1 writes every thread's stack to
-stderr.
+stderr; SIGUSR2 begins or ends a tape of the run (``edge.recorder``).
 
 An API server that cannot be reached or refuses us is no reason to end: the reader retries and says so, and ``/readyz``
 tells why. What no retry can cure (an unknown context, a port that is taken) is a ``SettingsError`` before anything is
@@ -80,6 +80,9 @@ class Engine(Protocol):
     def statistics(self) -> Mapping[str, object]:
         """As ``metrics.GAUGES`` names them."""
 
+    def toggle_recording(self) -> None:
+        """Begin a tape, or end the one that runs."""
+
 
 class Stopping:
     """What ends the main loop from outside the engine, and only while ``installed``.
@@ -90,6 +93,7 @@ class Stopping:
 
     def __init__(self, logs: Logs) -> None:
         self.asked: int | None = None
+        self.toggles = 0  # SIGUSR2s that have come and are still to be done
         self.broken: str | None = None
         self._logs = logs
 
@@ -101,6 +105,10 @@ class Stopping:
         os.write(2, f"muster: a second {signal.Signals(number).name}: ending at once, nothing is awaited\n".encode())
         os._exit(128 + number)
 
+    def on_toggle(self, _number: int, _frame: FrameType | None = None) -> None:
+        """SIGUSR2: as ``on_signal``."""
+        self.toggles += 1
+
     def on_thread_death(self, args: threading.ExceptHookArgs) -> None:
         """The dying thread, last of all."""
         name = args.thread.name if args.thread is not None else "a thread"
@@ -111,8 +119,9 @@ class Stopping:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle SIGTERM, SIGINT and the deaths of threads, and dump stacks on SIGUSR1."""
+        """Handle SIGTERM, SIGINT, SIGUSR2 and the deaths of threads, and dump stacks on SIGUSR1."""
         before = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self.on_toggle)
         hook, threading.excepthook = threading.excepthook, self.on_thread_death
         with_stacks = _has_descriptor(sys.stderr)
         if with_stacks:
@@ -202,6 +211,9 @@ def _until_the_end(engine: Engine, stopping: Stopping, grace_s: float, clock: Cl
             return code
         if stopping.asked is not None:
             return _drain(engine, stopping.asked, grace_s, clock, logs)
+        if stopping.toggles:
+            stopping.toggles -= 1
+            engine.toggle_recording()
 
 
 def _drain(engine: Engine, asked: int, grace_s: float, clock: Clock, logs: Logs) -> ExitCode:

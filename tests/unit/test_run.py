@@ -85,6 +85,9 @@ class FakeEngine:
     def statistics(self) -> Mapping[str, object]:
         return {"slots_free": 7}
 
+    def toggle_recording(self) -> None:
+        self.calls.append("toggle")
+
 
 def loaded(**flags: str) -> Loaded:
     given = {"backend-url": "http://a", "listen": "off", "log-format": "json"}
@@ -372,3 +375,16 @@ def test_an_api_server_that_refuses_is_told_and_ends_nothing(
     assert alive == (200, "ok\n")
     assert '"event": "stream_down"' in log
     assert code == 0
+
+
+def test_sigusr2_switches_recording_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
+    def meanwhile() -> None:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        threading.Timer(0.3, term).start()
+
+    engine = FakeEngine(meanwhile)
+
+    assert run_operator(loaded(), build=engine.build) == ExitCode.OK
+    assert engine.calls == ["start", "wait", "toggle", "toggle", "drain", "stop"]
+    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
