@@ -328,6 +328,10 @@ class Cell(Actor):
         if behaviour is not None and ctx is not None:
             try:
                 behaviour.on_stop()
+            except Exception as error:  # noqa: BLE001  whoever supervises it waits for its end, and must hear of it
+                self._record_crash(
+                    f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), "on_stop"
+                )
             finally:
                 ctx._end()
                 self.ctx = self.behaviour = None
@@ -419,11 +423,15 @@ class Cell(Actor):
         self.ctx = self.behaviour = None
         self.busy_since_s = None
         self.actor_inbox.held = True
-        self.dispatcher.facts(
-            ActorCrashed(actor=self.name, incarnation=down.incarnation, error=error, traceback=text, poison=poison,
-                         uptime_s=down.uptime_s)
-        )  # fmt: skip
+        self._record_crash(error, text, poison)
         self._announce(down)
+
+    def _record_crash(self, error: str, text: str, poison: str) -> None:
+        uptime_s = self.dispatcher.clock.now() - self._started_s
+        self.dispatcher.facts(
+            ActorCrashed(actor=self.name, incarnation=self._incarnation, error=error, traceback=text, poison=poison,
+                         uptime_s=uptime_s)
+        )  # fmt: skip
 
     def _down(self, reason: str, error: str = "", text: str = "", poison: str = "") -> Down:
         uptime_s = self.dispatcher.clock.now() - self._started_s
@@ -432,7 +440,8 @@ class Cell(Actor):
 
     def _announce(self, down: Down) -> None:
         self._last_down = down
-        for ref in [*([self._supervisor] if self._supervisor else []), *self._monitors]:
+        watchers = [*([self._supervisor] if self._supervisor else []), *self._monitors]
+        for ref in {ref.actor_urn: ref for ref in watchers}.values():  # a supervisor may watch as well: once is enough
             if ref.is_alive():
                 try:
                     ref.tell(down)

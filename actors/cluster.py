@@ -293,7 +293,10 @@ class ClusterActor(Behaviour):
     def _ask_again(self) -> None:
         """Somebody lost what we told them: tell it again. The same keys, the same status."""
         if self._target is not None and self._parent is not None:
-            self._send_status()
+            if _same(self._target, self._parent.status):  # it was written, and only the answer died with the writer
+                self._target = None
+            else:
+                self._send_status()
         if self._asked:
             self._send_repairs()
         elif self._backend.reachable is False:  # whoever was to tell us of its return may have forgotten us

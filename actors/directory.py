@@ -232,7 +232,8 @@ class DirectoryActor(Behaviour):
                     self._tell_condition(name)
             return
         if down.reason == "stopped":
-            self._forget(entry)
+            if not entry.ref.is_alive():  # else it is told of one of that name before it
+                self._forget(entry)
             return
         if entry.phase is Phase.CLOSING:
             self._end(entry)
@@ -290,13 +291,16 @@ class DirectoryActor(Behaviour):
         if entry is None or parent is None or entry.phase is not Phase.QUARANTINED:
             return
         now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
+        status = replaced_condition(parent, now, "Ready", False, "Quarantined", entry.why)
+        if status == parent.status:  # it came back from a probe before it could say anything else
+            return
         self._sequence += 1
         self._told[self._sequence] = name
         wish = StatusWanted(
             parent=entry.key,
             uid=parent.uid,
             version=parent.version,
-            status=replaced_condition(parent, now, "Ready", False, "Quarantined", entry.why),
+            status=status,
             sequence=self._sequence,
             reply_to=self.ctx.ref,
         )

@@ -166,6 +166,11 @@ class Mailbox:
         self.held = False
         self.refuses_asks = False
 
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Where it runs."""
+        return self._dispatcher
+
     # --- any thread ---------------------------------------------------------------------------------------------------
     def put(self, envelope: Envelope[Any], /) -> None:
         """Take a message in; wake the actor if it slept. Never blocks, never raises."""

@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from attrs import evolve
 
 from .actor import Behaviour, Context
@@ -55,7 +56,8 @@ class StatusActor(Behaviour):
         self._writer = writer
         self._in_flight_max = in_flight_max
         self._lanes: dict[ParentKey, _Lane] = {}
-        self._versions: OrderedDict[ParentKey, tuple[str, int]] = OrderedDict()  # uid, resourceVersion we wrote last
+        # What we wrote last: uid, resourceVersion, and the status' fingerprint.
+        self._versions: OrderedDict[ParentKey, tuple[str, int, int]] = OrderedDict()
         self._ready: deque[ParentKey] = deque()
         self._in_flight_count = 0
         self._events: deque[EventWanted] = deque(maxlen=EVENTS_WAITING_MAX)
@@ -105,9 +107,13 @@ class StatusActor(Behaviour):
             if lane is None or lane.current is not None or lane.waiting is None:
                 continue
             wish, lane.waiting = lane.waiting, None
-            uid, version = self._versions.get(key, ("", 0))
-            if uid == wish.uid:  # the wish may have been made before its ClusterActor heard of our own last write
-                wish = evolve(wish, version=max(wish.version, version))
+            uid, version, fingerprint = self._versions.get(key, ("", 0, 0))
+            if uid == wish.uid and wish.version <= version:  # made before its ClusterActor heard of our own last write
+                if fingerprint == _fingerprint(wish.status):
+                    self._answer_written(wish, Written(version=version, status=wish.status))
+                    del self._lanes[key]
+                    continue
+                wish = evolve(wish, version=version)
             lane.current = wish
             self._in_flight_count += 1
             self.ctx.run("status", self._write_of(wish), self._reply_of(wish))
@@ -167,11 +173,14 @@ class StatusActor(Behaviour):
 
     def _written(self, wish: StatusWanted, written: Written) -> None:
         self._written_count += 1
-        self._versions[wish.parent] = (wish.uid, written.version)
+        self._versions[wish.parent] = (wish.uid, written.version, _fingerprint(wish.status))
         self._versions.move_to_end(wish.parent)
         if len(self._versions) > VERSIONS_MAX:
             self._versions.popitem(last=False)
         self.ctx.emit(StatusWritten(parent=str(wish.parent), version=written.version))
+        self._answer_written(wish, written)
+
+    def _answer_written(self, wish: StatusWanted, written: Written) -> None:
         self._answer(wish, StatusAnswered(sequence=wish.sequence, state=StatusState.WRITTEN, written=written))
 
     def _retry(self, lane: _Lane, wish: StatusWanted, error: BaseException | None) -> None:
@@ -202,3 +211,8 @@ class StatusActor(Behaviour):
             "waiting": len(self._lanes), "in_flight": self._in_flight_count, "written": self._written_count,
             "failed": self._failed_count, "events_waiting": len(self._events),
         }  # fmt: skip
+
+
+def _fingerprint(status: dict[str, Any]) -> int:
+    """Tells statuses apart without keeping them: 64 bits, compared with one other."""
+    return hash(msgspec.json.encode(status))

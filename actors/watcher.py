@@ -4,8 +4,9 @@ The reader delivers chunks; the watcher enters them and sends each parent concer
 *replacement*, here and onwards: each subscribed parent then gets all it has, so that whatever was missed is put right
 and nothing that is gone lingers. A parent that nobody acts for is named to the directory.
 
-A new incarnation lists again under a new epoch; mail of an older epoch is stale and dropped. A record that kills the
-watcher twice is left out and reported, and everything else goes on.
+A new incarnation lists again under a new epoch; until that list is there, mail of an older epoch is news (it waited while
+the watcher was down), and afterwards it is stale. A record that kills the watcher twice is left out and reported, and
+everything else goes on.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class WatcherActor(Behaviour, ABC):
         if isinstance(message, Objects):
             if message.epoch == self.ctx.incarnation:
                 self._objects(message)
+            elif message.epoch < self.ctx.incarnation and not self._synced:
+                self._late(message)
         elif isinstance(message, SubscribeWanted):
             self._subscribers[message.parent] = message.ref
             if self._synced:
@@ -130,6 +133,11 @@ class WatcherActor(Behaviour, ABC):
         if unattended:
             self._unattended(list(unattended))
         return post
+
+    def _late(self, mail: Objects) -> None:
+        """What waited while we were down: no complete list, but fresher than the records, and the new list may take long."""
+        gone = dict.fromkeys(self._absent(mail.entries)) if mail.replace else {}
+        self._objects(Objects(kind=mail.kind, entries={**gone, **mail.entries}, epoch=mail.epoch))
 
     def _tell_sync(self) -> None:
         sync = SyncChanged(kind=self.kind, synced=self._synced, up=self._up, message=self._down_because)
@@ -217,9 +225,13 @@ class ParentWatcher(WatcherActor):
         self._policy = policy
         self._key_of = {parent.uid: key for key, parent in store.parents.items()}
         self._spec_changed: list[ParentKey] = []
+        self._vacated: set[ParentKey] = (
+            set()
+        )  # parents that went in the mail in hand; others may come under their names
 
     def _objects(self, mail: Objects) -> _Post:
         post = super()._objects(mail)
+        self._vacated.clear()
         if mail.replace:
             self._store.parents_listed = True
         concerned = {**post.by_parent, **self._subscribers} if mail.replace else post.by_parent
@@ -240,6 +252,7 @@ class ParentWatcher(WatcherActor):
             if self._store.parents[key].uid == uid:  # else another of the same name is there already
                 self._set_timeouts(key, None)
                 del self._store.parents[key]
+                self._vacated.add(key)
             return
         assert isinstance(record, Parent)
         key = record.key
@@ -247,6 +260,8 @@ class ParentWatcher(WatcherActor):
         if old is not None and old.uid != uid:
             self._key_of.pop(old.uid, None)
             post.add(key, old.uid, None)
+            self._vacated.add(key)
+        if key in self._vacated:
             self._spec_changed.append(key)  # created again under its name: another object, and another chance
         timeout_s = self._policy.over(record.spec).heartbeat_timeout_s
         if old is None or self._policy.over(old.spec).heartbeat_timeout_s != timeout_s:

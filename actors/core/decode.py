@@ -334,10 +334,9 @@ class Decoder:
     def _owner(self, owners: list[_Owner]) -> str:
         parent = self._fleet.parent
         for owner in owners:
-            if owner.controller and owner.kind == parent.kind:
-                group, slash, _version_part = owner.apiVersion.rpartition("/")
-                if (group if slash else "") == parent.group:
-                    return owner.name
+            group = owner.apiVersion.rpartition("/")[0]  # "" of "v1": the core group
+            if owner.controller and owner.kind == parent.kind and group == parent.group:
+                return owner.name
         return ""
 
     def _key(self, namespace: str, name: str) -> ParentKey:

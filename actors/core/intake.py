@@ -71,11 +71,14 @@ class Replaced(msgspec.Struct, frozen=True):
 
 
 class Intake:
-    """The records of one kind. ``beats``: whether children report heartbeats (else only the never-reported fall silent)."""
+    """The records of one kind. ``beats``: whether children report heartbeats (else only the never-reported fall silent).
 
-    def __init__(self, kind: str, *, beats: bool = True) -> None:
+    ``version``: what an intake before this one had seen already; no older list is believed.
+    """
+
+    def __init__(self, kind: str, *, beats: bool = True, version: int = 0) -> None:
         self.kind = kind
-        self.version = 0
+        self.version = version
         """Everything up to this resourceVersion has been taken in; where a watch resumes. 0: nothing yet."""
         self._beats = beats
         self._slots: dict[str, _Slot] = {}
@@ -301,6 +304,10 @@ class Intake:
             return slot.heard_s
         return max(slot.heard_s, self._floor_s) + timeout_s
 
+    def _timeout_s(self, parent: ParentKey | None) -> float | None:
+        group = self._groups.get(parent) if parent is not None else None
+        return None if group is None else group.timeout_s
+
     def _was_old(self, slot: _Slot, timeout_s: float) -> bool:
         """Whether the report was already too old by the API server's clock when we first saw it."""
         if self._wall_offset_s is None or not slot.heartbeat:
@@ -343,8 +350,9 @@ class Intake:
         beat = seen.heartbeat != slot.heartbeat or record.healthy is not old.healthy or record.since != old.since
         if beat:
             slot.heard_s, slot.heartbeat, slot.live = now, seen.heartbeat, True
-        elif old.silent:
-            record = _with_silence(record, slot.heartbeat, silent=True)
+        elif old.silent:  # under another parent by that one's timeout
+            silent = record.parent == old.parent or self._deadline(slot, self._timeout_s(record.parent)) <= now
+            record = _with_silence(record, slot.heartbeat, silent=silent)
         if record.same_matter(old):
             return None
         slot.record = record

@@ -222,5 +222,6 @@ def replaced_condition(
     """The parent's status as it stands, with that one condition put anew (for a parent that cannot be reconciled)."""
     conditions = _Conditions(parent, now)
     conditions.put(name, value, reason, message)
-    kept = [c for c in parent.status.get("conditions") or [] if isinstance(c, dict) and c.get("type") != name]
+    seen = parent.status.get("conditions")
+    kept = [c for c in seen if isinstance(c, dict) and c.get("type") != name] if isinstance(seen, list) else []
     return {**parent.status, "observedGeneration": parent.generation, "conditions": conditions.list + kept}

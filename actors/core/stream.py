@@ -179,7 +179,7 @@ class Stream:
         self._staged: dict[str, Seen] | None = None
         self._staged_bad: dict[str, int] = {}
         self._lines = Lines()
-        self._action: Action | None = None
+        self._action: ListPage | Watch | None = None
         self._began_s = 0.0
         self._opened_s: float | None = None
         self._last_line_s = 0.0
@@ -232,7 +232,7 @@ class Stream:
     def wake_s(self) -> float | None:
         """When to call ``tick`` and ``should_end`` at the latest."""
         times = [self._limit_s(), self._rotate_at_s, self.intake.next_s]
-        if self._opened_s is not None and not self._told_up:
+        if self._opened_s is not None and not self._told_up and self._staged is None:  # as in tick, or it would spin
             times.append(self._opened_s + LIVED_S)
         return min((time for time in times if time is not None), default=None)
 
@@ -339,7 +339,7 @@ class Stream:
 
     def _limit_s(self) -> float | None:
         """When the request under way has taken too long."""
-        if self._action is None or isinstance(self._action, Pause):
+        if self._action is None:
             return None
         if isinstance(self._action, ListPage):
             return self._began_s + PAGE_S
@@ -416,7 +416,6 @@ class Stream:
             if seen_object.claims:
                 self._tell_disputed(seen_object)
         self._list_wanted = self._by_pages_once = False
-        self._list_reason = "expired"
         self._staged_bad = {}
         self.synced = True
         if self._opened_s is not None:

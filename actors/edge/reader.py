@@ -76,8 +76,8 @@ class _Kind:
         self.broken: Exception | None = None
 
     def begin_again(self, now: float) -> None:
-        """A new intake, after the old one raised."""
-        self.intake = Intake(self.kind, beats=self._beats)
+        """A new intake, after the old one raised. A server that lags behind what was seen is not believed by it either."""
+        self.intake = Intake(self.kind, beats=self._beats, version=self.intake.version)
         self.broken = None
         for parent, timeout_s in self.timeouts.items():
             self.intake.set_timeout(parent, timeout_s, now)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -148,6 +148,12 @@ class BackendModel:
         self.behaviours: list[Behaviour] = []
         self.duplicates_count = 0
         """Items that came again with a key that was already executed."""
+        self.honours_keys = True
+        """False: it executes an item again that comes again."""
+        self.poisoned: set[str] = set()
+        """Uids for whose sake a whole batch is refused with 422."""
+        self.on_repair: list[Callable[[Repair], None]] = []
+        """Called with each repair as it is executed."""
         self._recent: deque[float] = deque()
         self._executed: set[str] = set()
 
@@ -173,6 +179,8 @@ class BackendModel:
             answer = self._refusal(429, f"quota of {self.calls_max} per {self.window_s:g}s exceeded", math.ceil(wait_s))
         elif problem:
             answer = self._refusal(400, problem, None)
+        elif self.poisoned and any(item["uid"] in self.poisoned for item in items):
+            answer = self._refusal(422, "a node of this batch cannot be repaired by this backend", None)
         else:
             answer = self._serve(items, behaviour, now_s)
         if late is not None:
@@ -277,10 +285,14 @@ class BackendModel:
         for item in items:
             if item["key"] in self._executed:
                 self.duplicates_count += 1
-                continue
+                if self.honours_keys:
+                    continue
             self._executed.add(item["key"])
             repairs.append(Repair(**{field: item[field] for field in _FIELDS}, at_s=now_s))
         self.repairs.extend(repairs)
+        for repair in repairs:
+            for executed in self.on_repair:
+                executed(repair)
         results = [{"key": item["key"], "uid": item["uid"], "status": "accepted", "message": ""} for item in told]
         return Answer(200, json.dumps({"results": [*results, *more]}).encode(), repairs=tuple(repairs))
 

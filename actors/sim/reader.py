@@ -2,28 +2,35 @@
 
 Only what ``edge.reader`` does with sockets and threads is done here with timers: a request takes ``rtt_s``, a commit wakes the
 open watches, whose lines arrive ``rtt_s`` later and pass through the real decoder. Faults are played on it: ``cut`` breaks an
-open stream, ``swallow`` makes it half-open (nothing arrives, nothing ends), ``fail`` answers requests in the model's place.
+open stream, perhaps in the middle of a line, ``swallow`` makes it half-open (nothing arrives, nothing ends), ``fail`` answers
+requests in the model's place, ``mute`` lets them wait for an answer for ever, ``lag_s`` makes one kind slow, ``mangle`` has
+its way with the lines, and ``crash`` is a bug of ours in the thread that reads one kind.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from ..core.decode import Decoder, Page
-from ..core.errors import ApiError, Unreachable
+from ..core.errors import ApiError, Expired, Unreachable
+from ..core.events import StreamDown
 from ..core.fleet import FleetDefinition
 from ..core.intake import Intake
 from ..core.model import ParentKey
 from ..core.ports import Cancel, Clock, Facts, Objects, Random, StreamChanged
-from ..core.stream import PAGE_ITEMS, Action, ListPage, Pause, Stream, Watch, api_error
+from ..core.stream import PAGE_ITEMS, WATCH_S, Action, ListPage, Pause, Stream, Watch, api_error
 from .apierrors import ApiError as Refusal
 from .apiserver import ApiServerModel
 from .history import WatchCursor
 
 __all__ = ["SimReader", "Timers"]
+
+REWIND_LINES_MAX = 64  # of each kind's stream, to be brought again by ``rewind``; arbitrary
+CRASH_PAUSE_MAX_S = 5.0  # as the real reader's
 
 Deliver = Callable[[Objects | StreamChanged], None]
 
@@ -52,8 +59,8 @@ class _Kind:
         ref = self.decoder.ref
         self.resource = f"{ref.plural}.{ref.group}" if ref.group else ref.plural
         self.namespace = namespace if ref.namespaced else ""
-        beats = kind != fleet.parent.kind and bool(fleet.child(kind).health.heartbeat)
-        self.intake = Intake(kind, beats=beats)
+        self.beats = kind != fleet.parent.kind and bool(fleet.child(kind).health.heartbeat)
+        self.intake = Intake(kind, beats=self.beats)
         self.stream: Stream | None = None
         self.cursor: WatchCursor | None = None
         self.turn = 0
@@ -61,6 +68,10 @@ class _Kind:
         self.draining = False
         self.swallowed = False
         self.alarm: Cancel | None = None
+        self.timeouts: dict[ParentKey, float] = {}
+        self.begun: tuple[int, Deliver] | None = None
+        self.crashes = 0
+        self.recent: deque[bytes] = deque(maxlen=REWIND_LINES_MAX)
 
 
 class SimReader:
@@ -75,11 +86,25 @@ class SimReader:
         namespace: str = "",
         rtt_s: float = 0.0,
         streamed_list: bool = True,
+        watch_s: int = WATCH_S,
+        page_items: int = PAGE_ITEMS,
+        server_wall: Callable[[], float] | None = None,
     ) -> None:
         self.rtt_s = rtt_s
+        self.lag_s: dict[str, float] = {}
+        """By kind: how much later than ``rtt_s`` its changes arrive."""
         self.fail: Callable[[str, Action], ApiError | None] = lambda _kind, _action: None
+        self.mute: Callable[[str, Action], bool] = lambda _kind, _action: False
+        self.mangle: Callable[[str, int, list[bytes]], list[bytes]] | None = None
+        """Given the kind, a number that differs for each stream, and the lines."""
+        self.staleness: Callable[[str], int] = lambda _kind: 0
+        """By kind: how many changes behind the server is that answers lists."""
+        self._watch_s, self._page_items = watch_s, page_items
+        self._server_wall = server_wall or timers.clock.wall  # the Date of the server's answers
         self.requests: dict[str, int] = {ref.kind: 0 for ref in fleet.kinds}
         """Requests sent, by kind."""
+        self.begun_s: dict[str, float] = {}
+        """When each kind was last begun anew or was to be listed again, which ends any pause."""
         self._api, self._timers, self._streamed_list = api, timers, streamed_list
         self._kinds = {ref.kind: _Kind(fleet, ref.kind, namespace) for ref in fleet.kinds}
 
@@ -91,15 +116,26 @@ class SimReader:
         self._close(each)
         if each.stream is not None:
             each.stream.close(self._timers.clock.now())
+        each.begun = (epoch, deliver)
+        self.begun_s[kind] = self._timers.clock.now()
+        self._begin(each)
+        self._later(each, 0.0, lambda: self._step(each))
+
+    def _begin(self, each: _Kind) -> None:
+        assert each.begun is not None
+        epoch, deliver = each.begun
         each.stream = Stream(
             each.decoder, each.intake, epoch=epoch, deliver=deliver, facts=self._timers.facts,
-            random=self._timers.random, streamed_list=self._streamed_list,
+            random=self._timers.random, streamed_list=self._streamed_list, watch_s=self._watch_s,
         )  # fmt: skip
-        self._later(each, 0.0, lambda: self._step(each))
 
     def set_timeout(self, kind: str, parent: ParentKey, timeout_s: float | None) -> None:
         """See ``Reader``."""
         each = self._kinds[kind]
+        if timeout_s is None:
+            each.timeouts.pop(parent, None)
+        else:
+            each.timeouts[parent] = timeout_s
         each.intake.set_timeout(parent, timeout_s, self._timers.clock.now())
         self._timers.after(0.0, lambda: self._tick(each))  # mail goes out on its own turn, never inside the caller's
 
@@ -109,6 +145,7 @@ class SimReader:
         if each.stream is None:
             return
         each.stream.relist()
+        self.begun_s[kind] = self._timers.clock.now()
         if each.pausing:
             self._close(each)
             self._later(each, 0.0, lambda: self._step(each))
@@ -125,9 +162,20 @@ class SimReader:
 
     # --- faults ---
 
-    def cut(self, kind: str, *, agreed: bool = False) -> None:
-        """Break that kind's open watch (``agreed``: the server ends it in good order)."""
+    def cut(self, kind: str, *, agreed: bool = False, part: float | None = None) -> None:
+        """Break that kind's open watch (``agreed``: the server ends it in good order).
+
+        ``part``: that share of the next waiting line (of a bookmark, where none waits) still arrives, and no more.
+        """
         each = self._kinds[kind]
+        if each.cursor is not None and part is not None:
+            try:
+                waiting = each.cursor.poll(1) if each.cursor.pending() else []
+            except Refusal as refusal:  # it has been overtaken by history: that is its end
+                self._ended(each, _translated(refusal))
+                return
+            line = (waiting[0] if waiting else each.cursor.bookmark()).line()
+            self.feed(kind, line[: int(len(line) * part)])
         if each.cursor is not None:
             self._ended(each, None if agreed else Unreachable(f"{kind}: the stream was cut"))
 
@@ -142,6 +190,42 @@ class SimReader:
         if each.cursor is not None and each.stream is not None:
             each.stream.feed(chunk, self._timers.clock.now())
             self._look(each)
+
+    def expire(self, kind: str, refusal: Refusal) -> None:
+        """The server says that inside the open stream, and ends it."""
+        cursor = self._kinds[kind].cursor
+        if cursor is not None:
+            cursor.fail(refusal)
+
+    def rewind(self, kind: str, changes: int) -> None:
+        """The open stream brings its last ``changes`` changes again."""
+        each = self._kinds[kind]
+        if each.cursor is not None and each.stream is not None and not each.swallowed:
+            each.stream.lines(list(each.recent)[-changes:], self._timers.clock.now())
+            self._look(each)
+
+    def crash(self, kind: str) -> None:
+        """The thread that reads this kind dies of a bug: it forgets everything, says so, and lists again after a pause."""
+        each = self._kinds[kind]
+        if each.begun is None or each.stream is None:
+            return
+        now = self.begun_s[kind] = self._timers.clock.now()
+        each.crashes += 1
+        pause_s = (0.5 + 0.5 * self._timers.random.random()) * min(CRASH_PAUSE_MAX_S, 2.0 ** min(each.crashes, 5))
+        self._close(each)
+        each.stream.close(now)
+        epoch, deliver = each.begun
+        self._timers.facts(StreamDown(kind=kind, reason="Crashed", message="planted", retry_s=pause_s))
+        deliver(StreamChanged(kind=kind, epoch=epoch, up=False, reason="Crashed", message="planted"))
+        each.intake = Intake(kind, beats=each.beats, version=each.intake.version)
+        for parent, timeout_s in each.timeouts.items():
+            each.intake.set_timeout(parent, timeout_s, now)
+        self._begin(each)
+        self._later(each, pause_s, lambda: self._step(each))
+
+    def held(self, kind: str) -> dict[str, tuple[str, str, int]]:
+        """What the intake holds: uid → namespace, name, newest version."""
+        return self._kinds[kind].intake.versions()
 
     # --- inside ---
 
@@ -178,8 +262,12 @@ class SimReader:
         self._set_alarm(each)
 
     def _answer(self, each: _Kind, action: ListPage | Watch) -> None:
+        if self.mute(each.decoder.kind, action):
+            return  # the alarm ends it
         try:
             error = self.fail(each.decoder.kind, action)
+            if error is None and isinstance(action, Watch) and action.version is None and self._behind(each):
+                error = Expired("a server that is behind streams no list")
             if error is None and isinstance(action, ListPage):
                 self._list(each, action)
             elif error is None and isinstance(action, Watch):
@@ -191,11 +279,20 @@ class SimReader:
 
     def _list(self, each: _Kind, action: ListPage) -> None:
         assert each.stream is not None
-        listing = self._api.list(each.resource, namespace=each.namespace, limit=PAGE_ITEMS, continue_token=action.token)
+        behind = self._behind(each)
+        if behind and not action.token:
+            listing = self._api.stale_list(each.resource, behind, namespace=each.namespace)
+        else:
+            listing = self._api.list(
+                each.resource, namespace=each.namespace, limit=self._page_items, continue_token=action.token
+            )
         items = [msgspec.Raw(stored.raw) for stored in listing.items]
         page = Page(items, listing.resource_version, listing.continue_token)
-        each.stream.page(page, self._timers.clock.now(), self._timers.clock.wall())
+        each.stream.page(page, self._timers.clock.now(), self._server_wall())
         self._later(each, 0.0, lambda: self._step(each))
+
+    def _behind(self, each: _Kind) -> int:
+        return self.staleness(each.decoder.kind)
 
     def _open(self, each: _Kind, action: Watch) -> None:
         assert each.stream is not None
@@ -204,7 +301,7 @@ class SimReader:
         def wake() -> None:  # inside the commit: only note it
             if each.turn == turn and not each.draining:
                 each.draining = True
-                self._later(each, self.rtt_s, lambda: self._drain(each))
+                self._later(each, self.rtt_s + self.lag_s.get(each.decoder.kind, 0.0), lambda: self._drain(each))
 
         if action.version is None:
             each.cursor = self._api.watch(
@@ -215,7 +312,7 @@ class SimReader:
             each.cursor = self._api.watch(
                 each.resource, namespace=each.namespace, resource_version=str(action.version), bookmarks=True, wake=wake
             )
-        each.stream.opened(self._timers.clock.now(), self._timers.clock.wall())
+        each.stream.opened(self._timers.clock.now(), self._server_wall())
         self._later(each, action.timeout_s, lambda: self._time_out(each))
         self._drain(each)
 
@@ -226,7 +323,11 @@ class SimReader:
         cursor, turn = each.cursor, each.turn
         try:
             while cursor.pending() and each.turn == turn:
-                each.stream.lines([event.line() for event in cursor.poll()], self._timers.clock.now())
+                lines = [event.line() for event in cursor.poll()]
+                each.recent.extend(lines)
+                if self.mangle is not None:
+                    lines = self.mangle(each.decoder.kind, each.turn, lines)
+                each.stream.lines(lines, self._timers.clock.now())
         except Refusal as refusal:
             self._ended(each, _translated(refusal))
             return
@@ -240,7 +341,10 @@ class SimReader:
         turn = each.turn
         self._drain(each)
         if each.turn == turn:
-            each.stream.lines([each.cursor.bookmark().line()], self._timers.clock.now())
+            lines = [each.cursor.bookmark().line()]
+            if self.mangle is not None:
+                lines = self.mangle(each.decoder.kind, each.turn, lines)
+            each.stream.lines(lines, self._timers.clock.now())
             self._ended(each, None)
 
     def _ended(self, each: _Kind, error: ApiError | None) -> None:

@@ -2,7 +2,7 @@
 
 The same actor classes as in production, unmodified. All timers of one instant fire before a turn is chosen, or seeds
 would explore nothing. Time moves only when nobody has mail. Same seed, same trace: nothing here reads the real clock, and
-no choice depends on hashing.
+no choice depends on hashing. Who runs next is the ``schedule``'s choice.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any
 
 from ..core.events import Fact
 from ..core.ports import Cancel, Later, Outcome
-from ..mailbox import TURN_MESSAGES_MAX, Future, Mailbox, using
+from ..mailbox import TURN_MESSAGES_MAX, Dispatcher, Future, Mailbox, using
+from .schedule import RandomSchedule, Schedule, name_of
 
 EPOCH_S = 1_750_000_000.0  # the virtual wall clock's start; arbitrary, fixed so that traces compare
 TURNS_MAX = 5_000_000  # a run that needs more is a hot loop: turned into a failure
+TURNS_AT_ONCE_MAX = 100_000  # at one instant; 10,000 actors that start together need some 40,000
 
 
 class VirtualClock:
@@ -28,6 +30,8 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.skew_s = 0.0
+        """How far the wall clock is ahead of the true time: somebody may set it."""
 
     def now(self) -> float:
         """Virtual monotonic seconds, from 0."""
@@ -35,7 +39,7 @@ class VirtualClock:
 
     def wall(self) -> float:
         """Virtual Unix seconds."""
-        return EPOCH_S + self.now_s
+        return EPOCH_S + self.now_s + self.skew_s
 
 
 class _NoLock:
@@ -76,7 +80,12 @@ class World:
     """A simulated dispatcher. ``run_for`` moves time; ``facts_seen`` holds every fact with its instant."""
 
     def __init__(
-        self, seed: int = 0, *, on_fact: Callable[[Fact], None] | None = None, turn_messages_max: int = 4
+        self,
+        seed: int = 0,
+        *,
+        on_fact: Callable[[Fact], None] | None = None,
+        turn_messages_max: int = 4,
+        schedule: Schedule | None = None,
     ) -> None:
         self.seed = seed
         self.clock = VirtualClock()
@@ -84,7 +93,9 @@ class World:
         self.facts_seen: list[tuple[float, Fact]] = []
         self.fatal_error: tuple[str, BaseException] | None = None
         self.turn_count = 0
-        self._choice = random.Random(seed ^ 0x5EED)  # noqa: S311  apart from the actors' own randomness
+        self._instant = (-1.0, 0)
+        # Apart from the actors' own randomness.
+        self._schedule = schedule or RandomSchedule(random.Random(seed ^ 0x5EED))  # noqa: S311  the seed is the point
         self._ready: list[Mailbox] = []
         self._timers: list[tuple[float, int, list[Callable[[], None] | None]]] = []
         self._numbers = itertools.count()
@@ -116,6 +127,10 @@ class World:
     def ready(self, mailbox: Mailbox) -> None:
         """Queue a turn."""
         self._ready.append(mailbox)
+
+    def drop(self, owner: Dispatcher) -> None:
+        """Forget the turns of all mailboxes made by ``owner``: its process is dead."""
+        self._ready = [mailbox for mailbox in self._ready if mailbox.dispatcher is not owner]
 
     def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
         """Call back in virtual time."""
@@ -210,12 +225,16 @@ class World:
         self.turn_count += 1
         if self.turn_count > TURNS_MAX:
             raise AssertionError(f"seed {self.seed}: {TURNS_MAX} turns: somebody loops without end")
-        index = self._choice.randrange(len(self._ready))
+        at_s, first = self._instant
+        if at_s != self.clock.now_s:
+            self._instant = (self.clock.now_s, self.turn_count)
+        elif self.turn_count - first > TURNS_AT_ONCE_MAX:
+            raise AssertionError(f"seed {self.seed}: {TURNS_AT_ONCE_MAX} turns at {at_s} s: somebody loops without end")
+        index = self._schedule.choose(self._ready)
         mailbox = self._ready[index]
         self._ready[index] = self._ready[-1]
         self._ready.pop()
-        name = getattr(mailbox.actor, "name", type(mailbox.actor).__name__)
-        self._trace.update(f"{self.clock.now_s!r} {name}\n".encode())
+        self._trace.update(f"{self.clock.now_s!r} {name_of(mailbox)}\n".encode())
         self._in_turn = True
         try:
             with using(self):

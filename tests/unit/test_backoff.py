@@ -62,6 +62,28 @@ def test_a_volley_of_refusals_is_one_pause() -> None:
     assert 8.05 == pause.until_s
 
 
+def test_a_call_that_left_in_the_instant_of_the_pause_is_of_its_volley() -> None:
+    """In virtual time, and by a coarse clock, ten calls leave in one instant."""
+    pause = Pause(1.0, 10.0, 3600.0, Always(1.0))
+    pause.refused(5.0, 5.0, None)
+
+    assert 0.0 == pause.refused(5.0, 5.0, None)
+    pause.answered(5.0)
+    assert pause.probing, "nor does the answer to such a call prove anything"
+
+
+def test_a_pause_without_a_wish_is_drawn_from_the_upper_half() -> None:
+    """Before W/R there is nothing new to win; and clients that were refused together come back apart."""
+    pause = Pause(1.0, 16.0, 3600.0, Always(0.0))
+    now, seen = 0.0, []
+    for _ in range(6):
+        sent = max(now, pause.until_s)
+        now = sent + 0.01
+        seen.append(pause.refused(now, sent, None))
+
+    assert [1, 1, 2, 4, 8, 8] == seen
+
+
 def test_refusals_without_a_wish_grow_from_one_interval_to_one_window() -> None:
     """Documented bounds: at least W/R, at most W."""
     pause = Pause(1.0, 10.0, 3600.0, Always(1.0))
@@ -103,6 +125,17 @@ def test_the_breaker_goes_through_its_table() -> None:
     assert breaker.answered()
     assert (BreakerState.CLOSED, -math.inf, 0) == (breaker.state, breaker.opens_at(), breaker.failures)
     assert not breaker.answered()
+
+
+def test_the_breakers_wait_is_drawn_from_the_upper_half() -> None:
+    """Half of the bound at least, or a felled backend would be asked at once."""
+    breaker = Breaker(1, 2.0, 16.0, Always(0.0))
+    breaker.failed("a", 10.0)
+    first_s = breaker.opens_at()
+    breaker.sent("probe")
+    breaker.failed("probe", 20.0)
+
+    assert (11.0, 22.0) == (first_s, breaker.opens_at())
 
 
 def test_an_answer_between_failures_keeps_the_breaker_closed() -> None:

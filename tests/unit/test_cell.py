@@ -344,3 +344,25 @@ def test_the_same_seed_gives_the_same_trace_and_another_seed_another() -> None:
 
     assert {run(7) for _ in range(5)} == {run(7)}
     assert run(7) != run(8)
+
+
+def test_a_supervisor_that_watches_as_well_hears_of_each_death_once(stage: Stage) -> None:
+    """Found by the simulator: told twice of an end, the directory made two actors for one parent."""
+    stage.tell(Monitor(stage.boss), "raise", Resume(), Stop())
+
+    assert [(down.reason, down.incarnation) for down in stage.downs] == [("crashed", 1), ("stopped", 2)]
+
+
+def test_who_raises_in_its_last_act_is_still_told_to_have_stopped(stage: Stage) -> None:
+    """Found by the simulator: its supervisor waits for the end before it starts another of that name."""
+
+    def last_act() -> None:
+        raise ValueError("at the very end")
+
+    stage.tell(lambda recorder: recorder.__dict__.update(on_stop=last_act), Stop())
+
+    assert [(down.reason, down.incarnation) for down in stage.downs] == [("stopped", 1)]
+    assert [(fact.poison, fact.error) for fact in stage.world.seen(ActorCrashed)] == [
+        ("on_stop", "ValueError: at the very end")
+    ]
+    assert not stage.ref.is_alive()

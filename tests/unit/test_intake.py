@@ -198,9 +198,23 @@ def test_only_a_report_ends_a_silence() -> None:
     intake.bookmark(100, 10.5)
     assert silent(intake, 10.5) == {"a"}
 
+    intake.set_timeout(AWAY, 12.0, 10.6)
     assert intake.event("MODIFIED", seen("a", 101), 11.0) is False
     assert intake.event("MODIFIED", seen("a", 102, parent=AWAY), 12.0) is True
     assert out(intake)["a"].silent is True
+
+
+@pytest.mark.parametrize(("timeout_s", "verdict_s"), [(None, None), (40.0, 40.0)])
+def test_who_moves_is_judged_by_the_new_parents_timeout(timeout_s: float | None, verdict_s: float | None) -> None:
+    """Found by the simulator: silent under one parent, it stayed so under another that waits longer, and was repaired."""
+    intake = listed(seen("a", 1), timeout_s=10.0)
+    intake.set_timeout(AWAY, timeout_s, 0.0)
+    intake.bookmark(100, 10.5)
+    assert silent(intake, 10.5) == {"a"}
+
+    assert intake.event("MODIFIED", seen("a", 101, parent=AWAY), 12.0) is True
+    assert out(intake)["a"].silent is False
+    assert intake.next_s == verdict_s
 
 
 def test_who_never_reported_is_silent_after_the_timeout_from_first_sight() -> None:

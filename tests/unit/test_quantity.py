@@ -24,6 +24,7 @@ from actors.core.quantity import Quota, format_duration, parse_duration, parse_q
         ("0s", 0.0),
         ("0ms", 0.0),
         ("8760h", 8760 * 3600.0),
+        ("0" * 30 + "1s", 1.0),  # the longest that is read
     ],
 )
 def test_a_duration_is_read_as_it_is_meant(text: str, seconds: float) -> None:
@@ -33,7 +34,8 @@ def test_a_duration_is_read_as_it_is_meant(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "5", 5, None, "-1s", "1 s", "s", "1d", "1s ", "\n1s", "1e3s", ".5s", "1.s", "١s", "99999h", "1s" * 20, True, "inf"],
+    ["", "5", 5, None, "-1s", "1 s", "s", "1d", "1s ", "\n1s", "1e3s", ".5s", "1.s", "١s", "99999h",
+     "0" * 31 + "1s", "1s" * 20, True, "inf"],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_with_what_was_found(text: object) -> None:
     """A typing error must be an error, not a zero; other scripts' digits are none of ours."""
@@ -50,6 +52,8 @@ def test_what_is_no_duration_is_refused_with_what_was_found(text: object) -> Non
         (0.1, "100ms"),
         (1.0, "1s"),
         (1.5, "1.5s"),
+        (0.999, "999ms"),
+        (1.001, "1.001s"),
         (60.0, "1m"),
         (90.0, "90s"),
         (3600.0, "1h"),
@@ -101,6 +105,7 @@ def test_a_share_is_shown_as_it_was_written() -> None:
 def test_a_quota_is_calls_in_a_window() -> None:
     """And is shown so that it can be given again."""
     assert parse_quota("10/1s") == Quota(10, 1.0)
+    assert parse_quota("1/1s") == Quota(1, 1.0)
     assert str(parse_quota("100/1m30s")) == "100/90s"
     assert parse_quota(str(Quota(7, 0.25))) == Quota(7, 0.25)
 

@@ -144,3 +144,65 @@ def test_statistics_change_nothing_and_count_as_free_does() -> None:
 
     assert {"quota": "2/1s", "free": 0, "open": 1, "spent": 1, "cold": False} == made.statistics(0.5)
     assert 1 == made.statistics(2.0)["free"] == made.free(2.0)
+
+
+def test_statistics_and_the_ledger_agree_at_every_edge() -> None:
+    """Closed before the start and in the cold start; open in the very instant in which a timer would fire."""
+    made = Ledger(Quota(2, WINDOW_S), TIMEOUT_S, LATENESS_S)
+    closed = {"quota": "2/1s", "free": 0, "open": 0, "spent": 0, "cold": True}
+    assert closed == made.statistics(1e6)
+
+    made.cold_start(7.0)
+    opens_s = made.next_free_at(7.0)
+    assert closed == made.statistics(math.nextafter(opens_s, 0.0) - 1e-9)
+    assert closed | {"free": 2, "cold": False} == made.statistics(opens_s)
+
+    made.take(opens_s, "a", ())
+    made.release("a", opens_s, unknown=False)
+    made.take(opens_s, "b", ())
+    free_s = made.next_free_at(opens_s)
+    assert closed | {"free": 1, "open": 1, "cold": False} == made.statistics(free_s)
+    assert 1 == made.free(free_s)
+
+
+def test_of_two_calls_that_went_missing_with_an_item_the_later_counts() -> None:
+    """It was sent again under another parent; the second may arrive after the first."""
+    made = ledger(calls=3)
+    for number, sent_s in enumerate((3.0, 0.0, 1.0)):
+        made.take(sent_s, str(number), ("u", f"u{number}"))
+        made.release(str(number), 4.0, unknown=True)
+    end_s = TIMEOUT_S + LATENESS_S
+
+    assert {"u": 3.0 + end_s, "u0": 3.0 + end_s, "u1": end_s, "u2": 1.0 + end_s} == made.open_items(4.0)
+    made.take(20.0, "again", ("u",))
+    assert {"u": math.inf} == made.open_items(20.0)
+
+
+def test_calls_that_went_missing_are_forgotten_when_they_cannot_arrive_any_more() -> None:
+    """A backend may be silent for a week."""
+    made = ledger(calls=3)
+    for number in range(200):
+        now = made.next_free_at(20.0 * number)
+        made.take(now, str(number), ("u",))
+        made.release(str(number), now + TIMEOUT_S, unknown=True)
+
+    assert len(made._lost) <= 2
+
+
+@pytest.mark.parametrize(
+    ("quota", "timeout_s", "lateness_s"),
+    [(Quota(0, 1.0), 10.0, 2.0), (Quota(1, 0.0), 10.0, 2.0), (Quota(1, 1.0), 0.0, 2.0), (Quota(1, 1.0), 10.0, -1.0)],
+)
+def test_a_quota_that_means_nothing_is_a_bug_of_the_caller(quota: Quota, timeout_s: float, lateness_s: float) -> None:
+    """People's mistakes are refused where the settings are read."""
+    with pytest.raises(AssertionError):
+        Ledger(quota, timeout_s, lateness_s)
+
+
+def test_a_backend_beside_us_has_no_lateness() -> None:
+    """Zero is a setting like any other."""
+    made = Ledger(Quota(1, 1.0), 10.0, 0.0)
+    made.cold_start(0.0, 0.0)
+    made.take(0.0, "a", ())
+
+    assert 10.0 == made.release("a", 3.0, unknown=True).may_arrive_until_s

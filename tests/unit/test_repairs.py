@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actors.core.keys import item_key
 from actors.core.model import Child, Item, ParentKey
 from actors.core.repairs import Repairs
 
@@ -138,3 +139,48 @@ def test_the_payload_is_what_the_wire_format_says() -> None:
     assert item.payload == {
         "key": item.key, "name": "a", "namespace": "default", "kind": "K", "uid": "a", "cluster": "c1"
     }  # fmt: skip
+
+
+def test_an_item_is_all_that_the_gateway_needs_to_know() -> None:
+    """The gateway looks the child up by kind, parent and uid before it sends."""
+    item = Desk().ask(7.0)
+
+    assert (item.operation, item.kind, item.uid, item.parent, item.incident) == ("fix", "K", "a", HOME, "unhealthy@t0")
+    assert (item.key, item.since_s, item.retry) == (item_key("a", "unhealthy@t0", 0), 7.0, False)
+
+
+def test_each_round_has_a_key_of_its_own() -> None:
+    """A third attempt under the second's key would be answered without being executed."""
+    desk = Desk()
+    keys = []
+    for number in range(4):
+        keys.append(desk.ask(200.0 * number).key)
+        desk.repairs.answered(keys[-1], 200.0 * number + 1.0)
+
+    assert keys == [item_key("a", "unhealthy@t0", number) for number in range(4)]
+
+
+def test_what_was_asked_already_does_not_hide_what_is_new() -> None:
+    """The wanted set is stated whole each time."""
+    desk = Desk()
+    first = desk.ask(1.0)
+    second = desk.look(2.0, node(uid="b"))
+    assert second is not None
+    desk.repairs.record((first, second))
+
+    assert desk.repairs.asked(node(uid="b"))
+    assert desk.repairs.open_count == 2
+
+
+def test_answers_withdrawals_and_farewells_may_come_twice() -> None:
+    """Messages do."""
+    desk = Desk()
+    first = desk.ask(1.0)
+    for _ in range(2):
+        desk.repairs.answered(first.key, 2.0)
+        desk.repairs.withdrawn(first.key)
+    assert desk.repairs.asked(node()), "what was answered cannot be withdrawn"
+    for _ in range(2):
+        desk.repairs.forget("a")
+
+    assert (desk.repairs.asked(node()), desk.repairs.open_count) == (False, 0)

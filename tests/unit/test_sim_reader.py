@@ -244,3 +244,23 @@ def test_the_same_seed_tells_the_same_story() -> None:
 
     assert story(7) == story(7)
     assert story(7) != story(8)
+
+
+def test_a_reader_that_has_crashed_believes_no_list_older_than_what_it_had_seen() -> None:
+    """Found by the simulator: with its records the reader forgot how far it had been, and a lagging server took it back."""
+    bench = Bench(streamed_list=False)
+    bench.node("a")
+    bench.start()
+    bench.report("a", healthy=False)
+    bench.world.run_for(1.0)
+    assert bench.held == {"a": False}
+
+    bench.reader.staleness = lambda _kind: 1
+    bench.reader.crash(KIND)
+    bench.world.run_for(20.0)
+    assert bench.held == {"a": False}
+
+    bench.reader.staleness = lambda _kind: 0
+    bench.world.run_for(10.0)
+    assert bench.held == {"a": False}
+    assert len([mail for _, mail in bench.mail if isinstance(mail, Objects) and mail.replace]) == 2

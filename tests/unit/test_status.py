@@ -321,3 +321,20 @@ def test_a_drain_does_not_wait_for_a_server_that_is_away() -> None:
 
     assert done == [2.0 + RTT_S]
     assert len(office.written) == 2
+
+
+def test_what_stands_there_by_our_own_hand_is_not_written_again() -> None:
+    """Found by the simulator: a ClusterActor that is asked again, or begins anew with an old record, wishes it once more."""
+    office = Office()
+    office.wish(n=0, version=50)
+    office.wish(n=0, version=50)
+    office.world.run_for(5.0)
+    office.wish(n=0, version=60)
+    office.world.run_for(5.0)
+    assert office.written == [("c", 0)]
+    assert office.answers == [(1, "written"), (2, "written"), (3, "written")]
+
+    office.wish(n=0, version=200)  # somebody has written since then: what stands there is not known
+    office.wish(n=0, version=50, uid="another")
+    office.world.run_for(5.0)
+    assert office.written == [("c", 0), ("c", 0), ("c", 0)]

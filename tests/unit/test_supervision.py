@@ -105,6 +105,20 @@ def test_failure_is_correlated_above_ten_and_above_a_fifth(failing: int, childre
     assert nursery.correlated(61.0, children) is None
 
 
+def test_a_death_of_a_minute_ago_counts_no_more() -> None:
+    """As for a budget: the window is half open."""
+    nursery = Nursery(POLICY)
+    for n in range(11):
+        nursery.died(f"c{n}", 5.0, 0.0, Highest())
+
+    assert [11, None] == [nursery.correlated(64.9, 11), nursery.correlated(65.0, 11)]
+
+
+def test_who_is_given_up_waits_for_nothing() -> None:
+    """No draw is spent on it either."""
+    assert deaths(Budget(POLICY), *[0.0] * (POLICY.restarts_max + 1))[-1] == (Verdict.GIVE_UP, 0.0)
+
+
 def test_one_child_that_dies_a_hundred_times_is_not_correlated() -> None:
     """Distinct children count."""
     nursery = Nursery(POLICY)

@@ -18,6 +18,7 @@ from actors.core.valve import closed, limit
         (Share(percent=0.0), 100, 3),
         (Share(percent=29.0), 100, 29),  # not 28, as 0.29 * 100 in floats would have it
         (Share(percent=100.0), 100, 100),
+        (Share(percent=100.0), 2, 2),  # all of two are two, whatever the floor
         (Share(absolute=0), 100, 0),  # a count is taken at its word
         (Share(absolute=7), 3, 7),
     ],
