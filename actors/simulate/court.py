@@ -1,0 +1,281 @@
+"""The court: what the oracles judge by, and where their verdicts are kept.
+
+``Mirror`` holds what has been *delivered* to the present process, from the reader's own mail and by other code than the
+watchers'. ``Court`` calls the oracles, counts how often each had something to judge, and keeps the breaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from ..core.events import ActorCrashed, ActorRestarted
+from ..core.model import Child, Parent, ParentKey, Policy, Record
+from ..core.ports import Objects, StreamChanged
+from .stage import Stage
+
+__all__ = ["Breach", "Court", "Mirror", "Oracle", "actor_of", "counted"]
+
+BREACHES_KEPT = 20  # of one run: the first is the one that matters
+
+
+@frozen
+class Breach:
+    """A promise was broken."""
+
+    at_s: float
+    oracle: str
+    promise: str
+    text: str
+
+    def line(self) -> str:
+        """For people."""
+        return f"{self.at_s:.3f}s  {self.oracle} ({self.promise}): {self.text}"
+
+
+class Mirror:
+    """The freshest delivered record of each object, for one process."""
+
+    def __init__(self, kinds: tuple[str, ...], now: Callable[[], float]) -> None:
+        self.records: dict[str, dict[str, Record]] = {kind: {} for kind in kinds}
+        self.changed_s: dict[str, float] = {}
+        """When the record of a uid last changed."""
+        self.changing: tuple[str, Record | None] = ("", None)
+        """While ``material`` is called: the uid, and the record before."""
+        self.synced: set[str] = set()
+        self.by_parent: dict[ParentKey, dict[str, Child]] = {}
+        self.parents: dict[ParentKey, Parent] = {}
+        self._now = now
+
+    def take(self, mail: Objects, material: Callable[[ParentKey, str], None]) -> list[str]:
+        """Enter the mail; ``material(parent, kind)`` for each parent that must hear of it. Returns regressions."""
+        held = self.records[mail.kind]
+        now = self._now()
+        entries = dict(mail.entries)
+        if mail.replace:
+            self.synced.add(mail.kind)
+            entries.update(dict.fromkeys((uid for uid in held if uid not in entries), None))
+        regressions = []
+        for uid, record in entries.items():
+            old = held.get(uid)
+            if record is not None and old is not None and record.version < old.version:
+                regressions.append(f"{mail.kind} {record.name}: version {old.version} was here, {record.version} came")
+            if record is None:
+                held.pop(uid, None)
+            else:
+                held[uid] = record
+            self.changed_s[uid] = now
+            self.changing = uid, old
+            for parent in self._concerned(uid, old, record):
+                material(parent, mail.kind)
+        return regressions
+
+    def _concerned(self, uid: str, old: Record | None, new: Record | None) -> list[ParentKey]:
+        if isinstance(old, Parent) or isinstance(new, Parent):
+            return self._parent(old, new)
+        concerned: list[ParentKey] = []
+        if isinstance(old, Child) and old.parent is not None:
+            self.by_parent.get(old.parent, {}).pop(uid, None)
+        if isinstance(new, Child) and new.parent is not None:
+            self.by_parent.setdefault(new.parent, {})[uid] = new
+        if isinstance(old, Child) and isinstance(new, Child) and old.same_matter(new) and old.incident == new.incident:
+            return concerned
+        for child in (old, new):
+            if isinstance(child, Child) and child.parent is not None and child.parent not in concerned:
+                concerned.append(child.parent)
+        return concerned
+
+    def _parent(self, old: Record | None, new: Record | None) -> list[ParentKey]:
+        if isinstance(new, Parent):
+            self.parents[new.key] = new
+            unchanged = isinstance(old, Parent) and old.spec == new.spec and old.deleting == new.deleting
+            return [] if unchanged else [new.key]
+        assert isinstance(old, Parent)
+        if self.parents.get(old.key) is old:
+            del self.parents[old.key]
+        return []  # nobody is left who must look
+
+    def child(self, kind: str, uid: str) -> Child | None:
+        """The freshest delivered record of that child."""
+        record = self.records[kind].get(uid)
+        return record if isinstance(record, Child) else None
+
+    def eligible(self, parent: ParentKey) -> int:
+        """How many of its children may be repaired."""
+        return sum(1 for child in self.by_parent.get(parent, {}).values() if child.eligible)
+
+
+class Oracle:
+    """One promise as code. A subclass listens to what it needs in ``attend`` and calls ``no`` when it is broken."""
+
+    name: ClassVar[str] = ""
+    promise: ClassVar[str] = ""
+    """The name in the list of promises, or of the invariant (I1 to I20)."""
+
+    def __init__(self, court: Court) -> None:
+        self.court = court
+        self.stage = court.stage
+        self.exercised = 0
+        """How often it had something to judge."""
+
+    def attend(self) -> None:
+        """Once, at the beginning."""
+
+    def begin_life(self) -> None:
+        """A process has been made and not yet started."""
+
+    def end_life(self) -> None:
+        """The process is about to be killed."""
+
+    def untouched(self) -> None:
+        """The faults are over, the operator had its time, and nobody has touched a parent yet."""
+
+    def healed(self) -> None:
+        """The faults are over and the operator had its time: the final judgement."""
+
+    def rested(self) -> None:
+        """Nothing has happened for a while since then."""
+
+    def no(self, text: str) -> None:
+        """It is broken."""
+        self.court.breach(self, text)
+
+    @property
+    def now(self) -> float:
+        """The instant."""
+        return self.stage.world.clock.now_s
+
+
+class Court:
+    """All oracles of one run."""
+
+    def __init__(self, stage: Stage, oracles: tuple[type[Oracle], ...]) -> None:
+        self.stage = stage
+        self.breaches: list[Breach] = []
+        self.kinds = tuple(ref.kind for ref in stage.fleet.kinds)
+        self.mirror = Mirror(self.kinds, stage.world.clock.now)
+        self.on_material: list[Callable[[ParentKey, str], None]] = []
+        """Called with (parent, kind) when news were delivered that a parent must hear of."""
+        self.listeners: list[tuple[type, Callable[[str, Any], None]]] = []
+        self.quarantined: set[str] = set()
+        self.skipped = False
+        self.relisting: set[str] = set()
+        """Kinds whose watcher has died since its last list."""
+        self.relisted_s = -1.0
+        """When such a list last came."""
+        self.restored = False
+        self.oracles = [oracle(self) for oracle in oracles]
+        stage.on_mail.append(self._mail)
+        stage.on_life.append(self._begin_life)
+        stage.on_kill.append(self._end_life)
+        for fact in (ActorCrashed, ActorRestarted):
+            stage.listen(fact, self._died)
+        for each in self.oracles:
+            each.attend()
+
+    # --- for oracles --------------------------------------------------------------------------------------------------
+    def hear(self, kind: type, heard: Callable[[str, Any], None]) -> None:
+        """Have ``heard(actor, message)`` called for each message of that class, in every life."""
+        self.listeners.append((kind, heard))
+
+    def breach(self, oracle: Oracle, text: str) -> None:
+        """Keep it."""
+        if len(self.breaches) < BREACHES_KEPT:
+            now = self.stage.world.clock.now()
+            self.breaches.append(Breach(now, oracle.name, oracle.promise, text))
+
+    def policy(self, parent: ParentKey) -> Policy:
+        """The settings in force for that parent, by what has been delivered."""
+        record = self.mirror.parents.get(parent)
+        defaults = self.stage.settings.policy
+        return defaults if record is None else defaults.over(record.spec)
+
+    @property
+    def truth_kinds(self) -> tuple[str, ...]:
+        """The child kinds."""
+        return self.stage.child_kinds
+
+    def possible(self, parent: ParentKey, kind: str, said: tuple[int, int, int], start_s: float) -> bool:
+        """Whether these counts were true at some instant from ``start_s`` on, as far as silence can be told."""
+        truth = self.stage.truth
+        overdue = truth.overdue(parent, kind, start_s)
+        healthy, unhealthy, unknown = said
+        for was_healthy, was_unhealthy, was_unknown in truth.history(parent, kind).since(start_s):
+            hushed = was_healthy - healthy
+            if unhealthy == was_unhealthy and unknown == was_unknown + hushed and 0 <= hushed <= overdue:
+                return True
+        return False
+
+    def expected(self, parent: ParentKey, kind: str, since_s: float) -> bool:
+        """Whether that parent's status should tell of that kind now: it is there, and nothing on the way was impaired."""
+        obj = self.stage.truth.parents.get(parent)
+        if obj is None or not self.works(parent) or self.stage.process is None:
+            return False
+        if self.stage.truth.created_s[obj["metadata"]["uid"]] > since_s:
+            return False
+        watched = self.stage.fleet.parent.kind
+        # An actor that has just woken needs every watcher's first mail, and the directory to ask for it.
+        parts = (
+            "operator", f"api:{kind}", f"api:{watched}", "write", f"write:{parent.name}", f"actor:{actor_of(parent)}",
+            "actor:directory", *(f"actor:watcher/{each}" for each in self.kinds),
+        )  # fmt: skip
+        return self.all_listed and self.relisted_s < since_s and self.stage.calm(since_s, *parts)
+
+    def works(self, parent: ParentKey) -> bool:
+        """Whether that parent's actor is one that acts: its parent is delivered, and it is not in quarantine."""
+        return parent in self.mirror.parents and actor_of(parent) not in self.quarantined
+
+    @property
+    def all_listed(self) -> bool:
+        """Whether each kind's present watcher has had its list: else its parents may have to wait."""
+        return self.mirror.synced >= set(self.kinds) and not self.relisting
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+    def _mail(self, kind: str, mail: Objects | StreamChanged) -> None:
+        if isinstance(mail, Objects):
+            if mail.replace and kind in self.relisting:
+                self.relisting.discard(kind)
+                self.relisted_s = self.stage.world.clock.now()
+            for regression in self.mirror.take(mail, self._material):
+                for oracle in self.oracles:
+                    if oracle.name == "no-regress":
+                        oracle.no(regression)
+
+    def _died(self, fact: ActorCrashed | ActorRestarted) -> None:
+        if fact.actor.startswith("watcher/"):
+            self.relisting.add(fact.actor.removeprefix("watcher/"))
+
+    def _material(self, parent: ParentKey, kind: str) -> None:
+        for heard in self.on_material:
+            heard(parent, kind)
+
+    def _begin_life(self) -> None:
+        self.mirror = Mirror(self.kinds, self.stage.world.clock.now)
+        self.quarantined.clear()
+        self.relisting.clear()
+        probe = self.stage.probe
+        assert probe is not None
+        for kind, heard in self.listeners:
+            probe.listen(kind, heard)
+        for each in self.oracles:
+            each.begin_life()
+
+    def _end_life(self) -> None:
+        for each in self.oracles:
+            each.end_life()
+
+
+def actor_of(parent: ParentKey) -> str:
+    """The name of that parent's actor."""
+    return f"cluster/{parent.namespace}/{parent.name}"
+
+
+def counted(status: dict[str, Any], kind: str) -> tuple[int, int, int] | None:
+    """(healthy, unhealthy, unknown) of that kind as a status has them; None where it says nothing of it."""
+    kinds = status.get("kinds")
+    for each in kinds if isinstance(kinds, list) else ():
+        if each.get("kind") == kind:
+            return each.get("healthy", 0), each.get("unhealthy", 0), each.get("unknown", 0)
+    return None

@@ -1,0 +1,222 @@
+"""Planted in what is kept of a kind (``core.intake``): lists, versions, deletions, and the verdict of silence."""
+
+# ruff: noqa: ARG001 - a replacement keeps its original's signature, used or not
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from typing import Any
+
+import msgspec
+
+from ...core.decode import Seen
+from ...core.intake import Intake, Replaced, _Group, _Slot
+from ...core.model import Child, ParentKey, Record
+from .planting import Bed
+
+__all__ = ["bed"]
+
+bed = Bed()
+
+
+# --- lists and events -------------------------------------------------------------------------------------------------
+@bed.single(
+    "list-is-merged", breaks="truth", at="actors.core.intake:Intake.replace", needs=("A3", "A22"),
+    what="a complete list adds and renews, and what is missing from it stays (a ghost until the process ends)",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def replace(
+        self: Intake, listed: Iterable[Seen], version: int, now: float, *, refused: dict[str, int], force: bool = False
+    ) -> Replaced:
+        done: Replaced = original(
+            self, listed, version, now, refused={**dict.fromkeys(self._slots, 0), **refused}, force=force
+        )
+        self._refused = dict(refused)
+        return done
+
+    return replace
+
+
+@bed.single(
+    "deletion-is-dropped", breaks="I11", at="actors.core.intake:Intake.event",
+    what="an event DELETED is taken for one more version of the object",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def event(self: Intake, type_: str, seen: Seen, now: float) -> bool:
+        return bool(original(self, "MODIFIED" if type_ == "DELETED" else type_, seen, now))
+
+    return event
+
+
+@bed.single(
+    "older-version-replaces-newer", breaks="I10", at="actors.core.intake:Intake.event", needs=("A4", "A8"),
+    what="a replayed event of an earlier version is taken for news",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def event(self: Intake, type_: str, seen: Seen, now: float) -> bool:
+        slot = self._slots.get(seen.record.uid)
+        if slot is not None and seen.record.version < slot.version:
+            slot.version = 0
+        return bool(original(self, type_, seen, now))
+
+    return event
+
+
+@bed.single(
+    "unreadable-object-counts-as-gone", breaks="truth", at="actors.core.intake:Intake.replace", needs=("A14",),
+    what="an object that a list holds and the decoder refuses is struck off the roll",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def replace(
+        self: Intake, listed: Iterable[Seen], version: int, now: float, *, refused: dict[str, int], force: bool = False
+    ) -> Replaced:
+        done: Replaced = original(self, listed, version, now, refused={}, force=force)
+        return done
+
+    return replace
+
+
+@bed.single(
+    "bookmark-is-ignored", breaks="I17", at="actors.core.intake:Intake.bookmark", needs=("A3", "A9"),
+    what="a quiet kind resumes where its last change was, and is listed again whenever the history has moved on",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def bookmark(self: Intake, version: int, now: float) -> None:
+        original(self, self.version, now)
+
+    return bookmark
+
+
+@bed.single(
+    "bookmark-counts-for-one-more", breaks="truth", at="actors.core.intake:Intake.bookmark",
+    what="a bookmark is taken for the version after it: the change that follows next is old when it comes",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def bookmark(self: Intake, version: int, now: float) -> None:
+        original(self, version + 1, now)
+
+    return bookmark
+
+
+# --- what is material -------------------------------------------------------------------------------------------------
+@bed.single(
+    "heartbeat-is-passed-on", breaks="silent heartbeats", at="actors.core.intake:Intake._renew",
+    redundant_with=("heartbeat-changes-the-roll",),
+    what="a report that changes nothing but its time becomes a message all the same",
+)  # fmt: skip
+def heartbeat_is_passed_on(original: Any) -> Any:
+    def renew(self: Intake, slot: _Slot, seen: Seen, now: float) -> Record | None:
+        changed: Record | None = original(self, slot, seen, now)
+        return slot.record if changed is None else changed
+
+    return renew
+
+
+@bed.single(
+    "heartbeat-changes-the-roll", breaks="silent heartbeats", at="actors.core.health:Roll.put",
+    redundant_with=("heartbeat-is-passed-on",),
+    what="a record that is the same in all that matters is a reason to reconcile",
+)  # fmt: skip
+def heartbeat_changes_the_roll(original: Any) -> Any:
+    def put(self: Any, child: Child) -> bool:
+        original(self, child)
+        return True
+
+    return put
+
+
+bed.pair(
+    "heartbeat-is-material", heartbeat_is_passed_on, heartbeat_changes_the_roll, breaks="silent heartbeats",
+    what="each heartbeat is a reconcile",
+)  # fmt: skip
+
+
+# --- silence ----------------------------------------------------------------------------------------------------------
+@bed.single(
+    "heartbeat-does-not-move-the-deadline", breaks="truth", at="actors.core.intake:Intake._renew",
+    what="silence is counted from the last change instead of from the last report",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def renew(self: Intake, slot: _Slot, seen: Seen, now: float) -> Record | None:
+        heard_s = slot.heard_s
+        changed: Record | None = original(self, slot, seen, now)
+        if changed is None:
+            slot.heard_s = heard_s
+        return changed
+
+    return renew
+
+
+@bed.single(
+    "silence-is-never-taken-back", breaks="truth", at="actors.core.intake:Intake._renew",
+    what="a child that speaks again after its deadline stays unknown",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def renew(self: Intake, slot: _Slot, seen: Seen, now: float) -> Record | None:
+        if isinstance(slot.record, Child) and isinstance(seen.record, Child) and slot.record.silent:
+            seen = msgspec.structs.replace(seen, record=msgspec.structs.replace(seen.record, silent=True))
+        changed: Record | None = original(self, slot, seen, now)
+        return changed
+
+    return renew
+
+
+@bed.single(
+    "silence-is-judged-without-proof", breaks="truth", at="actors.core.intake:Intake._proven", needs=("A13",),
+    what="a deadline that passes on a half-open stream makes every child silent, though all of them report",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def proven(self: Intake, now: float) -> float:
+        return now
+
+    return proven
+
+
+@bed.single(
+    "outage-does-not-restart-the-clocks", breaks="truth", at="actors.core.intake:Intake.stream_up", needs=("A11",),
+    what="after an outage, in which nobody could report, everybody is silent at once",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def stream_up(self: Intake, now: float, *, first_attempt: bool) -> None:
+        floor_s = self._floor_s
+        original(self, now, first_attempt=first_attempt)
+        self._floor_s = floor_s
+
+    return stream_up
+
+
+@bed.single(
+    "deadline-is-looked-at-once", breaks="truth", at="actors.core.intake:Intake._scan",
+    what="a parent whose children were all fresh at the look is not looked at again",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def scan(self: Intake, parent: ParentKey, group: _Group, now: float, proven_s: float) -> None:
+        original(self, parent, group, now, proven_s)
+        group.check_at_s = inf
+
+    return scan
+
+
+@bed.single(
+    "first-sight-counts-as-a-report", breaks="silent heartbeats", at="actors.core.intake:Intake._was_old", needs=("P6",),
+    what="after a restart, a child that has been silent for hours has its whole timeout before it",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def was_old(self: Intake, slot: _Slot, timeout_s: float) -> bool:
+        return False
+
+    return was_old
+
+
+@bed.single(
+    "timeout-is-taken-once", breaks="truth", at="actors.core.intake:Intake.set_timeout",
+    what="a parent that changes its heartbeat timeout is judged by the first one",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def set_timeout(self: Intake, parent: ParentKey, timeout_s: float | None, now: float) -> None:
+        group = self._groups.get(parent)
+        if group is None or group.timeout_s is None:
+            original(self, parent, timeout_s, now)
+
+    return set_timeout

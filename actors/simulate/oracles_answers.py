@@ -1,0 +1,235 @@
+"""Answers, silences and our own writes: what somebody is owed, and what nobody may be surprised by."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar
+
+from ..core.events import ActorCrashed, Reconciled, StatusFailed
+from ..core.model import Child, ParentKey
+from ..core.ports import Call, Objects
+from ..messages import CallEnded, ItemAnswer, ItemsAnswered, LookAgain, RepairsWanted
+from .court import Oracle, actor_of, counted
+
+__all__ = ["ANSWER_ORACLES"]
+
+LOOK_EVERY_S = 2.0
+SILENCE_SLACK_S = 3.5
+"""A silence is told within a second of its deadline, after a proof of life that may take two; a turn for the rest."""
+
+
+class Answered(Oracle):
+    """Each item gets the answer that the backend gave it: done, failed, or another try; and what was answered is not sent."""
+
+    name: ClassVar[str] = "answered"
+    promise: ClassVar[str] = "answer"
+
+    def attend(self) -> None:
+        self._calls: dict[str, Call] = {}
+        self._owed: dict[str, ItemAnswer] = {}
+        self._answered: dict[str, tuple[ItemAnswer, str, int, int]] = {}
+        self._heard: set[tuple[str, str]] = set()
+        self._uids: dict[str, str] = {}
+        self._wanted: dict[ParentKey, set[str]] = {}
+        self._moves: dict[str, int] = {}
+        self._deaths: dict[str, int] = {}
+        self.stage.backend.on_send.append(self._sent)
+        self.stage.listen(ActorCrashed, self._crashed)
+        self.court.on_material.append(self._material)
+        self.court.hear(CallEnded, self._ended)
+        self.court.hear(ItemsAnswered, self._told)
+        self.court.hear(RepairsWanted, self._wish)
+        self.court.hear(Objects, self._objects)
+
+    def begin_life(self) -> None:
+        self._calls.clear()
+        self._owed.clear()
+        self._answered.clear()
+        self._heard.clear()
+
+    def _wish(self, _actor: str, message: RepairsWanted) -> None:
+        self._wanted[message.parent] = {item.key for item in message.items}
+
+    def _objects(self, actor: str, message: Objects) -> None:
+        if message.replace and message.kind == self.stage.fleet.parent.kind:  # perhaps it has just woken
+            self._deaths[actor] = self._deaths.get(actor, 0) + 1
+
+    def _crashed(self, fact: ActorCrashed) -> None:
+        self._deaths[fact.actor] = self._deaths.get(fact.actor, 0) + 1
+        if fact.actor == "gateway":
+            self.begin_life()
+
+    def _sent(self, call: Call) -> None:
+        self._calls[call.id] = call
+        for item in call.items:
+            self._uids[item.key] = item.uid
+            known = self._answered.get(item.key)
+            if known is not None and known[1:] == self._memory(actor_of(item.parent), item.key):
+                self.no(f"{item.payload['name']} is sent again under a key that was answered: {known[0].value}")
+
+    def _ended(self, _actor: str, message: CallEnded) -> None:
+        call, reply = self._calls.pop(message.call, None), message.outcome.value
+        if call is None or reply is None:
+            return
+        for item in call.items:
+            result = reply.results.get(item.key)
+            if result is None or result.status not in ("accepted", "failed"):
+                continue
+            self.exercised += 1
+            self._owed[item.key] = ItemAnswer.DONE if result.status == "accepted" else ItemAnswer.FAILED
+            self.stage.world.after(1.0, partial(self._due, item.parent, item.key, self.stage.lives))
+
+    def _due(self, parent: ParentKey, key: str, life: int) -> None:
+        if life != self.stage.lives or (actor_of(parent), key) in self._heard or key not in self._owed:
+            return
+        parts = ("operator", f"actor:{actor_of(parent)}", "actor:gateway", "actor:directory")
+        record = self.court.mirror.parents.get(parent)
+        there = record is not None and self.stage.truth.created_s.get(record.uid, self.now) < self.now - 30.0
+        if there and self.court.works(parent) and self.stage.calm(self.now - 30.0, *parts):
+            self.no(f"{parent} has not been told how {key[:8]} ended")
+
+    def _told(self, actor: str, message: ItemsAnswered) -> None:
+        for key, (answer, _) in message.answers.items():
+            self._heard.add((actor, key))
+            if answer is ItemAnswer.WITHDRAWN:
+                self._answered.pop(key, None)
+                continue
+            owed = self._owed.get(key)
+            self.exercised += 1
+            if owed is not None and owed is not answer:
+                self.no(f"{actor} is told that {key[:8]} is {answer.value}, the backend said {owed.value}")
+            if owed is None and answer is ItemAnswer.DONE and self.stage.calm(self.now - 1.0, "actor:gateway"):
+                self.no(f"{actor} is told that {key[:8]} is done, and the backend has not said so")
+            if key in self._wanted.get(
+                _key(actor.removeprefix("cluster/")), ()
+            ):  # else it has been withdrawn meanwhile
+                self._answered[key] = (answer, *self._memory(actor, key))
+
+    def _memory(self, actor: str, key: str) -> tuple[str, int, int]:
+        """Differs when whoever asks has forgotten what it was told: another parent, a new incarnation, a node that was away."""
+        record = self.court.mirror.parents.get(_key(actor.removeprefix("cluster/")))
+        moves = self._moves.get(self._uids.get(key, ""), 0)
+        return "" if record is None else record.uid, self._deaths.get(actor, 0), moves
+
+    def _material(self, parent: ParentKey, kind: str) -> None:
+        uid, old = self.court.mirror.changing
+        new = self.court.mirror.child(kind, uid) if kind in self.stage.child_kinds else None
+        if new is None or not isinstance(old, Child) or old.parent != new.parent:
+            self._moves[uid] = self._moves.get(uid, 0) + 1
+
+
+class SilenceNoticed(Oracle):
+    """A node that has stopped to report is counted unknown soon after its deadline, by our own clock."""
+
+    name: ClassVar[str] = "silence-noticed"
+    promise: ClassVar[str] = "silent heartbeats"
+
+    def attend(self) -> None:
+        self.stage.world.after(LOOK_EVERY_S, self._look)
+
+    def _look(self) -> None:
+        self.stage.world.after(LOOK_EVERY_S, self._look)
+        truth = self.stage.truth
+        for parent in truth.parents:
+            timeout_s = truth.timeout_s(parent)
+            if timeout_s is None:
+                continue
+            policy = self.court.policy(parent)
+            margin_s = SILENCE_SLACK_S + policy.debounce_max_s + 4 * self.stage.writer.rtt_s
+            since_s = self.now - timeout_s - margin_s - 1.0
+            if truth.timeouts_before.get(parent, (-1.0, None))[0] >= since_s:
+                continue
+            for kind in truth.kinds:
+                self._judge(parent, kind, timeout_s + margin_s, since_s)
+
+    def _judge(self, parent: ParentKey, kind: str, silent_s: float, since_s: float) -> None:
+        members = self.stage.truth.history(parent, kind).members.values()
+        owed = sum(
+            1 for node in members if node.healthy and node.beat_s < self.now - silent_s and node.moved_s < since_s
+        )
+        if not owed or not self.court.expected(parent, kind, since_s) or since_s < 0:
+            return
+        status = self.stage.status(parent)
+        said = None if status is None else counted(status, kind)
+        if said is None:
+            return
+        self.exercised += 1
+        most = max(healthy for healthy, _, _ in self.stage.truth.history(parent, kind).since(self.now - 10.0))
+        if said[0] > most - owed:
+            self.no(
+                f"{parent}: {kind} counts {said[0]} healthy of {most}, and {owed} have been silent for {silent_s:.1f} s"
+            )
+
+
+class OwnWrites(Oracle):
+    """We know what we have written: no conflict with ourselves, and no reconcile for our own echo. A deadline looks at once."""
+
+    name: ClassVar[str] = "own-writes-known"
+    promise: ClassVar[str] = "no write for nothing"
+
+    def attend(self) -> None:
+        self._foreign_s: dict[ParentKey, float] = {}
+        self._looked_s: dict[str, float] = {}
+        self._woken_s: dict[str, float] = {}
+        self.stage.truth.on_parent.append(self._changed)
+        self.stage.listen(StatusFailed, self._failed)
+        self.stage.listen(Reconciled, self._reconciled)
+        self.court.hear(LookAgain, self._look_again)
+        self.court.hear(Objects, self._objects)
+
+    def _changed(self, parent: ParentKey, old: Any, new: Any) -> None:
+        if not self.stage.writer.writing:
+            self._foreign_s[parent] = self.now
+
+    def _objects(self, actor: str, message: Objects) -> None:
+        if message.replace:  # an actor that has just woken, or a new list: everything is news to it
+            self._woken_s[actor] = self.now
+
+    def _alone(self, parent: ParentKey, for_s: float) -> bool:
+        """Whether nobody else has touched it lately, and nothing on the way was impaired."""
+        parts = (
+            "operator", "write", f"write:{parent.name}", f"api:{self.stage.fleet.parent.kind}", "actor:directory",
+            f"actor:{actor_of(parent)}", "actor:status", f"actor:watcher/{self.stage.fleet.parent.kind}",
+        )  # fmt: skip
+        since_s = self.now - for_s
+        return self._foreign_s.get(parent, -1.0) < since_s and self.stage.calm(since_s, *parts)
+
+    def _failed(self, fact: StatusFailed) -> None:
+        parent = _key(fact.parent)
+        if fact.reason == "Conflict" and self._alone(parent, 10.0):
+            self.exercised += 1
+            self.no(f"{parent}: a conflict, and nobody else has written: {fact.message}")
+
+    def _reconciled(self, fact: Reconciled) -> None:
+        parent = _key(fact.parent)
+        self._looked_s[actor_of(parent)] = self.now
+        if fact.cause == self.stage.fleet.parent.kind and self._alone(parent, 10.0) and self.now > 20.0:
+            self.exercised += 1
+            new = self.stage.truth.created_s.get(self._uid(parent), self.now) >= self.now - 10.0
+            if not new and self._woken_s.get(actor_of(parent), -1.0) < self.now - 5.0:
+                self.no(f"{parent} is reconciled for its own write")
+
+    def _uid(self, parent: ParentKey) -> str:
+        obj = self.stage.truth.parents.get(parent)
+        return "" if obj is None else str(obj["metadata"]["uid"])
+
+    def _look_again(self, actor: str, message: LookAgain) -> None:
+        at_s, life = self.now, self.stage.lives
+        self.stage.world.after(0.001, lambda: self._due(actor, at_s, life))
+
+    def _due(self, actor: str, at_s: float, life: int) -> None:
+        parent = _key(actor.removeprefix("cluster/"))
+        calm = self.stage.calm(at_s - 1.0, "operator", f"actor:{actor}")
+        if life != self.stage.lives or not calm or not self.court.works(parent) or not self.court.all_listed:
+            return
+        self.exercised += 1
+        if self._looked_s.get(actor, -1.0) < at_s and self._woken_s.get(actor, -1.0) < at_s - 5.0:
+            self.no(f"{actor} did not look at its deadline")
+
+
+def _key(text: str) -> ParentKey:
+    namespace, _, name = text.partition("/")
+    return ParentKey(namespace, name)
+
+
+ANSWER_ORACLES: tuple[type[Oracle], ...] = (Answered, SilenceNoticed, OwnWrites)
