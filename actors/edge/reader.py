@@ -162,11 +162,12 @@ class KubeReader:
             self._end(run)
         until_s = self._clock.now() + timeout_s
         for thread in [*(run.thread for run in runs), *self._threads]:
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(max(0.0, until_s - self._clock.now()))
-                if thread.is_alive():  # it may have begun a request after it was severed
-                    for run in runs:
-                        self._end(run)
+            if thread is None or thread is threading.current_thread():
+                continue
+            while thread.is_alive() and (left_s := until_s - self._clock.now()) > 0:
+                thread.join(min(_SEVER_AGAIN_S, left_s))
+                for run in runs:  # it may have begun a request after it was severed
+                    self._end(run)
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """By kind: how many objects are held, up to which version, and whether the first list is complete."""

@@ -90,6 +90,7 @@ class RepairedOnce(Oracle):
         self._items: dict[str, Item] = {}
         self._executed: dict[tuple[str, str], tuple[float, int]] = {}
         self._asked_s: dict[str, float] = {}
+        self._asker: dict[tuple[str, str], ParentKey] = {}
         self._doubts: dict[str, int] = {}
         self._times: dict[str, int] = {}
         self._sendings: dict[str, int] = {}
@@ -144,13 +145,16 @@ class RepairedOnce(Oracle):
         doubtful = not self.stage.settings.honours_keys and allowed > 1
         # An asker that died has forgotten its rounds and begins with the first key again: if the backend had failed that
         # round without executing it, it does so now. (At most one more for each death, as I3 has it.)
-        forgotten = lives != self._lives and self._asked_s[repair.key] < before_s
+        # A parent to which the node has moved knows nothing of its rounds either.
+        begun_anew = lives != self._lives or self._asker.get(incident) != item.parent
+        forgotten = begun_anew and self._asked_s[repair.key] < before_s
         if self.now - before_s < cooldown_s - 1.0 and not doubtful and not forgotten:
             self.no(
                 f"{repair.name} was repaired twice within {self.now - before_s:.1f} s for {item.incident}, "
                 f"the cooldown is {cooldown_s:g} s"
             )
         self._executed[incident] = (self.now, self._lives)
+        self._asker[incident] = item.parent
 
 
 class OnlyWanted(Oracle):

@@ -146,11 +146,8 @@ class NoLostWakeup(Oracle):
         parts = ("operator", f"actor:{actor_of(parent)}", "actor:directory", *watchers)
         waited = not self.court.all_listed or self.court.relisted_s >= since_s
         if waited or not self.court.works(parent) or not self.stage.calm(since_s - 1.0, *parts):
-            self._unseen_s[parent] = self.now
-            if self.court.works(parent):
-                self._watch(parent, self.now)
-            else:
-                del self._unseen_s[parent]
+            del self._unseen_s[parent]  # other oracles judge the counts; when this one's way is clear, it begins anew
+            self._before.pop(parent, None)
             return
         self.exercised += 1
         if self._differs(parent):

@@ -16,6 +16,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from ..core.model import ParentKey
+from ..directory import PROBE_AFTER_S
 from ..messages import StatusAnswered
 from .court import Breach, Court, actor_of, counted
 from .faults_api import heal_api
@@ -187,7 +188,7 @@ class Run:
             for oracle in self.court.oracles:
                 oracle.healed()
         if self._goes_on():
-            self._run_for(REST_S)
+            self._run_for(PROBE_AFTER_S + REST_S if self.stage.broken.left_broken else REST_S)
             for oracle in self.court.oracles:
                 oracle.rested()
 
@@ -358,11 +359,8 @@ def _told(message: Any) -> str:
     outcome = getattr(message, "outcome", None)
     if outcome is not None:
         about = getattr(message, "call", "") or str(getattr(message, "parent", ""))
-        return (
-            f"{type(message).__name__} {about[:24]}: {outcome.error!r}"
-            if outcome.error
-            else f"{type(message).__name__} {about[:24]}"
-        )
+        ended = "" if outcome.error is None else f": {outcome.error!r}"
+        return f"{type(message).__name__} {about[:24]}{ended}"
     if isinstance(message, StatusAnswered):
         return f"StatusAnswered {message.state.value} {message.message}".rstrip()
     text = repr(message)

@@ -207,7 +207,7 @@ def test_a_watch_line_cut_in_the_middle_is_asked_for_again(site: Site, half: byt
 def test_a_child_of_no_parent_is_named_and_counted_once_the_parent_is_there(site: Site) -> None:
     fleet = site.fleet()
     fleet.node("orphan", "nowhere", healthy=False)
-    fleet.node("stray", "", by="owner")  # names nobody at all
+    fleet.node("stray", "", by="label")  # names nobody at all
 
     line = site.muster.told("parent_missing", SOON_S, parent=f"{fleet.namespace}/nowhere")
     assert line["kind"] == "ComputeNode"
