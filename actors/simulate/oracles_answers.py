@@ -26,9 +26,11 @@ class Answered(Oracle):
 
     def attend(self) -> None:
         self._calls: dict[str, Call] = {}
-        self._owed: dict[str, ItemAnswer] = {}
+        self._owed: dict[tuple[str, str], ItemAnswer] = {}
         self._answered: dict[str, tuple[ItemAnswer, str, int, int]] = {}
         self._heard: set[tuple[str, str]] = set()
+        self._again: set[tuple[str, str]] = set()
+        self._forgot_s: dict[str, float] = {}
         self._uids: dict[str, str] = {}
         self._wanted: dict[ParentKey, set[str]] = {}
         self._moves: dict[str, int] = {}
@@ -52,10 +54,14 @@ class Answered(Oracle):
 
     def _objects(self, actor: str, message: Objects) -> None:
         if message.replace and message.kind == self.stage.fleet.parent.kind:  # perhaps it has just woken
-            self._deaths[actor] = self._deaths.get(actor, 0) + 1
+            self._forget(actor)
+
+    def _forget(self, actor: str) -> None:
+        self._deaths[actor] = self._deaths.get(actor, 0) + 1
+        self._forgot_s[actor] = self.now
 
     def _crashed(self, fact: ActorCrashed) -> None:
-        self._deaths[fact.actor] = self._deaths.get(fact.actor, 0) + 1
+        self._forget(fact.actor)
         if fact.actor == "gateway":
             self.begin_life()
 
@@ -63,6 +69,8 @@ class Answered(Oracle):
         self._calls[call.id] = call
         for item in call.items:
             self._uids[item.key] = item.uid
+            self._owed.pop((actor_of(item.parent), item.key), None)
+            self._again.discard((actor_of(item.parent), item.key))
             known = self._answered.get(item.key)
             if known is not None and known[1:] == self._memory(actor_of(item.parent), item.key):
                 self.no(f"{item.payload['name']} is sent again under a key that was answered: {known[0].value}")
@@ -74,13 +82,21 @@ class Answered(Oracle):
         for item in call.items:
             result = reply.results.get(item.key)
             if result is None or result.status not in ("accepted", "failed"):
+                self._again.add((actor_of(item.parent), item.key))
                 continue
             self.exercised += 1
-            self._owed[item.key] = ItemAnswer.DONE if result.status == "accepted" else ItemAnswer.FAILED
-            self.stage.world.after(1.0, partial(self._due, item.parent, item.key, self.stage.lives))
+            self._owed[actor_of(item.parent), item.key] = (
+                ItemAnswer.DONE if result.status == "accepted" else ItemAnswer.FAILED
+            )
+            if item.key in self._wanted.get(item.parent, ()):
+                self.stage.world.after(1.0, partial(self._due, item.parent, item.key, self.stage.lives))
 
     def _due(self, parent: ParentKey, key: str, life: int) -> None:
-        if life != self.stage.lives or (actor_of(parent), key) in self._heard or key not in self._owed:
+        if (
+            life != self.stage.lives
+            or (actor_of(parent), key) in self._heard
+            or (actor_of(parent), key) not in self._owed
+        ):
             return
         parts = ("operator", f"actor:{actor_of(parent)}", "actor:gateway", "actor:directory")
         record = self.court.mirror.parents.get(parent)
@@ -91,11 +107,15 @@ class Answered(Oracle):
     def _told(self, actor: str, message: ItemsAnswered) -> None:
         for key, (answer, _) in message.answers.items():
             self._heard.add((actor, key))
+            if message.at_s <= max(self._forgot_s.get("gateway", -1.0), self._forgot_s.get(actor, -1.0)):
+                continue  # it has waited for somebody who was down
             if answer is ItemAnswer.WITHDRAWN:
                 self._answered.pop(key, None)
                 continue
-            owed = self._owed.get(key)
+            owed = self._owed.get((actor, key))
             self.exercised += 1
+            if (actor, key) in self._again:
+                self.no(f"{actor} is told that {key[:8]} is {answer.value}, the backend wants it sent again")
             if owed is not None and owed is not answer:
                 self.no(f"{actor} is told that {key[:8]} is {answer.value}, the backend said {owed.value}")
             if owed is None and answer is ItemAnswer.DONE and self.stage.calm(self.now - 1.0, "actor:gateway"):

@@ -161,8 +161,8 @@ class NoLostWakeup(Oracle):
             if not (isinstance(old, Child) and isinstance(new, Child)):
                 if new is not old:
                     return True
-            elif not old.same_matter(new) or old.incident != new.incident:
-                return True
+            elif parent in (old.parent, new.parent) and (not old.same_matter(new) or old.incident != new.incident):
+                return True  # else it came and left between two looks
         return False
 
     def _reconciled(self, fact: Reconciled) -> None:
