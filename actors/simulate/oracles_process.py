@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any, ClassVar
 
 from ..actor import Cell
+from ..core.errors import ApiError
 from ..core.events import (
     ActorCrashed,
     ActorQuarantined,
@@ -18,6 +19,7 @@ from ..core.events import (
     FuseTripped,
     Listed,
     Reconciled,
+    StatusFailed,
 )
 from ..core.model import ParentKey
 from ..core.ports import Call
@@ -27,6 +29,7 @@ from .court import Oracle, actor_of, counted
 __all__ = ["PROCESS_ORACLES"]
 
 LOOK_EVERY_S = 10.0
+_API_ERRORS = {error.__name__ for error in ApiError.__subclasses__()}
 
 
 class Supervised(Oracle):
@@ -115,12 +118,17 @@ class NoSurprise(Oracle):
         self.stage.listen(FuseTripped, lambda fact: self.no(f"the fuse tripped: {fact.call}"))
         self.stage.listen(AuditDiffered, lambda fact: self.no(f"an audit found a difference: {fact}"))
         self.stage.listen(DeadLettered, self._dead)
+        self.stage.listen(StatusFailed, self._failed)
         self.stage.listen(ActorWedged, self._wedged)
 
     def _crashed(self, fact: ActorCrashed) -> None:
         self.exercised += 1
         if not fact.error.startswith("Injected") and "planted" not in fact.error:
             self.no(f"{fact.actor} died of {fact.error}: {fact.traceback.strip().splitlines()[-3:]}")
+
+    def _failed(self, fact: StatusFailed) -> None:
+        if fact.reason not in _API_ERRORS:
+            self.no(f"{fact.parent}: a status write raised {fact.reason}: {fact.message}")
 
     def _dead(self, fact: DeadLettered) -> None:
         self.exercised += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, ClassVar
 
@@ -61,7 +62,7 @@ class StatusTrue(Oracle):
         parts = (f"api:{kind}", "write", f"write:{parent.name}", "operator", f"actor:{actor_of(parent)}")
         start_s = self.now - TIGHT_S
         for part in parts:
-            until_s = self.stage.impaired_until_s.get(part, -1.0)
+            until_s = self.stage.impaired_until_s.get(part, -math.inf)
             if until_s >= self.now - TIGHT_S:
                 start_s = min(start_s, self.stage.impaired_from_s[part] - TIGHT_S)
         return start_s
