@@ -13,8 +13,9 @@ from pathlib import Path
 
 import click
 
+from ..simulate.drawing import draw_script
 from ..simulate.mutants import PlantingError, planted
-from ..simulate.script import Script, draw_script
+from ..simulate.script import Script
 from ..simulate.scriptfile import Finding, ScriptFile, ScriptFileError, dumps, load
 from ..simulate.shrink import NothingToShrink, Shrunk, shrink
 from .simulate import read_faults

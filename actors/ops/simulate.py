@@ -23,8 +23,9 @@ from attrs import frozen
 from ..core.errors import SettingsError
 from ..simulate.batch import BatchResult, run_batch
 from ..simulate.catalogue import CATALOGUE, NOT_APPLICABLE
+from ..simulate.drawing import draw_script
 from ..simulate.run import Run
-from ..simulate.script import Script, draw_script
+from ..simulate.script import Script
 from ..simulate.scriptfile import ScriptFile, ScriptFileError, dumps, load
 from ..simulate.shrink import NothingToShrink, shrink
 from .crew import Crew

@@ -21,6 +21,7 @@ from rich.progress import Progress as Bar
 from .. import __version__
 from ..simulate.batch import BatchResult, Coverage
 from ..simulate.catalogue import CATALOGUE, NOT_APPLICABLE
+from ..simulate.drills import DRILLS
 from ..simulate.run import Result
 from ..simulate.scenarios import Outcome, Scenario
 from ..simulate.script import Script
@@ -44,8 +45,10 @@ def result_lines(result: Result, script: Script, command: str) -> list[str]:
     """What came of one script. A failure with its story, and how to repeat it."""
     world = ", ".join(f"{name} {compute}+{storage}" for name, compute, storage in script.clusters)
     faults = ", ".join(script.faults) or "none"
+    drilled = [f"drill {script.drill}: {DRILLS[script.drill].what}"] if script.drill else []
     lines = [
         f"seed {result.seed}: clusters {world} (compute+storage nodes); {len(script.steps)} steps; faults {faults}",
+        *drilled,
         f"{result.virtual_s:.0f} s of virtual time, {result.messages} messages, {_did(result)}; trace {result.trace}",
     ]
     if result.passed:
@@ -77,6 +80,7 @@ def document_of(result: Result, script: Script, command: str) -> dict[str, Any]:
         "ok": result.passed,
         "again": command,
         "faults": list(script.faults),
+        "drill": script.drill,
         **_result(result),
         "messages": result.messages,
         "calls": result.calls,

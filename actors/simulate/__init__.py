@@ -5,7 +5,7 @@ Read in this order:
 1. ``process`` – one life of the operator's process: it can be killed, frozen, slowed down, and watched at each message.
 2. ``stage`` – the world around it: API server and backend models, the network between, the users, the truth.
 3. ``steps`` – what users and nodes do, as data; ``faults`` – what goes wrong, as data, by the catalogue's ids.
-4. ``script`` – draws sizes, settings, steps, faults and schedule from one seed.
+4. ``script`` – a run as data; ``drawing`` – draws one from a seed: a swarm of faults, or one of the ``drills``.
 5. ``oracles`` – the promises as code, each with its name; ``truth`` – what was true, and when.
 6. ``run`` – plays a script and judges it; ``batch`` – many seeds on many cores; ``shrink`` – makes a failing one small.
 7. ``scenarios`` – faults of others, replayed; ``mutants`` – planted bugs, and whether the oracles find them.

@@ -19,6 +19,7 @@ from ..core.model import ParentKey
 from ..directory import PROBE_AFTER_S
 from ..messages import StatusAnswered
 from .court import Breach, Court, actor_of, counted
+from .drawing import draw_script
 from .faults_api import heal_api
 from .faults_api import install as install_api
 from .faults_backend import heal_backend
@@ -29,7 +30,7 @@ from .oracles_backend import BACKEND_ORACLES
 from .oracles_process import PROCESS_ORACLES
 from .oracles_status import STATUS_ORACLES
 from .process import Strike
-from .script import Script, draw_script
+from .script import Script
 from .stage import CLUSTERS, RECOVER_S, Stage
 from .steps import Step, verb
 

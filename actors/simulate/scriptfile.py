@@ -20,6 +20,7 @@ from ..core.errors import MusterError
 from ..core.model import Share
 from ..core.quantity import Quota, parse_quota, parse_share
 from .catalogue import CATALOGUE
+from .drills import DRILLS
 from .run import ORACLES
 from .script import LEFTOVERS, Script
 from .steps import VERBS, Argument, Step
@@ -134,6 +135,8 @@ def _check(script: Script, name: str) -> None:
         raise ScriptFileError(
             f"{name}: $.script.leftover: found {script.leftover!r}, expected one of {known}, or nothing"
         )
+    if script.drill and script.drill not in DRILLS:
+        raise ScriptFileError(f"{name}: $.script.drill: there is no drill {script.drill!r}")
     for number, id_ in enumerate(script.faults):
         if id_ not in CATALOGUE:
             raise ScriptFileError(f"{name}: $.script.faults[{number}]: there is no fault {id_!r} in the catalogue")

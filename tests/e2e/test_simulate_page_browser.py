@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from actors.simulate.batch import run_batch
+from actors.simulate.drawing import draw_script
 from actors.simulate.mutants import planted
 from actors.simulate.page import run_page
 from actors.simulate.page_batch import batch_page
 from actors.simulate.run import Run
-from actors.simulate.script import draw_script
 from actors.simulate.timeline import Timeline, View
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -6,9 +6,9 @@ import pytest
 from attrs import evolve
 
 from actors.simulate.draw import Draw
+from actors.simulate.drawing import draw_script
 from actors.simulate.faults import CATALOGUE, NOT_APPLICABLE
 from actors.simulate.run import ORACLES, Run, play
-from actors.simulate.script import draw_script
 
 PROMISES = {
     *("quota", "batch", "wanted", "drain", "merge", "answer", "truth", "lanes", "atomic", "synced", "debounce"),

@@ -47,8 +47,8 @@ def test_a_trace_is_the_same_in_another_python(python: str) -> None:
 
 
 def test_a_run_that_is_looked_at_has_the_same_trace() -> None:
+    from actors.simulate.drawing import draw_script
     from actors.simulate.run import Run, play
-    from actors.simulate.script import draw_script
     from actors.simulate.timeline import Timeline
 
     for seed in (2, 7, 93):

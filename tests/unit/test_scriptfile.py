@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from actors.simulate.drawing import draw_script
 from actors.simulate.run import Run
-from actors.simulate.script import draw_script
 from actors.simulate.scriptfile import Finding, ScriptFile, ScriptFileError, dumps, load, loads
 
 FINDING = Finding(bug="a „ghost“\nstays", fixed="2026-01-02", seed=7, oracle="no-ghosts", text="c0 is wrong")

@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from actors.core.quantity import Quota
 from actors.ops.pin import pin_command
 from actors.simulate.court import Breach
+from actors.simulate.drawing import draw_script
 from actors.simulate.mutants import MUTANTS, planted
 from actors.simulate.run import Result, Run
-from actors.simulate.script import Script, draw_script
+from actors.simulate.script import Script
 from actors.simulate.scriptfile import load
 from actors.simulate.shrink import STEPS_AIM, Judge, NothingToShrink, Shrunk, judged, pattern, shrink
 from actors.simulate.stage import StageSettings

@@ -13,13 +13,13 @@ from actors.core.quantity import Quota
 from actors.simulate.batch import CANARIES, BatchResult, Trouble
 from actors.simulate.catalogue import CATALOGUE
 from actors.simulate.court import Breach
+from actors.simulate.drawing import draw_script
 from actors.simulate.kill import Kill
 from actors.simulate.mutants import planted
 from actors.simulate.page import differences, run_page, window
 from actors.simulate.page_batch import batch_page
 from actors.simulate.page_charts import Axis, Scale, steps, ticks
 from actors.simulate.run import ORACLES, Result, Run
-from actors.simulate.script import draw_script
 from actors.simulate.timeline import Timeline, View
 
 VOID = {"meta", "link", "br", "path", "rect"}

@@ -36,9 +36,9 @@ from actors.gateway import BatchGatewayActor
 from actors.mailbox import _Pending
 from actors.messages import StatusAnswered, StatusState
 from actors.sim.harness import SimulatedFleet
+from actors.simulate.drawing import draw_script
 from actors.simulate.mutants import INVARIANTS, MUTANTS, PROMISES, Mutant, PlantingError, Substitution, planted
 from actors.simulate.mutants.planting import locate, plant
-from actors.simulate.script import draw_script
 
 HOME, AWAY = ParentKey("ns", "home"), ParentKey("ns", "away")
 WALL_S = 1_750_000_000.0

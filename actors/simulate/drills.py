@@ -1,0 +1,10 @@
+"""All drills: importing this registers those of each subject in ``DRILLS``."""
+
+from __future__ import annotations
+
+from . import drills_calling
+from .drill import DRILLS
+
+__all__ = ["DRILLS", "MODULES"]
+
+MODULES = (drills_calling,)
