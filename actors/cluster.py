@@ -56,6 +56,7 @@ REFUSED_RETRY_S = (
     30.0  # else a status the server refuses is somebody's to mend: doubles up to this, so as not to be hot
 )
 AUDIT_PERIOD_S = 1800.0  # the counts against a recount; arbitrary: they differ only if there is a bug
+WISHES_KEPT = 3  # one is written, one may follow before the answer is here, one is new; beyond, an echo costs a look
 PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
 
 
@@ -99,6 +100,7 @@ class ClusterActor(Behaviour):
         self._backend = BackendView()
         self._asked: dict[str, Item] = {}  # by key: what the gateway was last told
         self._target: dict[str, Any] | None = None  # the status wished for and not yet answered
+        self._wished: tuple[tuple[int, dict[str, Any]], ...] = ()  # by sequence: unanswered, the newest is the target
         self._sent_version = 0
         self._refusals = 0  # of our status, in a row
         self._valve_closed: bool | None = None
@@ -202,8 +204,9 @@ class ClusterActor(Behaviour):
             return old.spec != parent.spec
         if self._awaiting:
             return True  # the newer object that a conflict spoke of
-        expected = self._target if self._target is not None else old.status
-        return not _same(expected, parent.status)
+        if any(_same(status, parent.status) for _, status in self._wished):
+            return False  # the echo of a wish of ours came before its answer
+        return self._target is not None or not _same(old.status, parent.status)
 
     def _changed(self, cause: str) -> None:
         self._stirred = True
@@ -275,6 +278,7 @@ class ClusterActor(Behaviour):
         assert self._target is not None
         self._sequence += 1
         self._sent_version = self._parent.version
+        self._wished = (*self._wished, (self._sequence, self._target))[-WISHES_KEPT:]
         self.ctx.tell(self._status, StatusWanted(
             parent=self.key, uid=self._parent.uid, version=self._parent.version, status=self._target,
             sequence=self._sequence, reply_to=self.ctx.ref,
@@ -305,6 +309,7 @@ class ClusterActor(Behaviour):
 
     # --- answers ------------------------------------------------------------------------------------------------------
     def _status_answered(self, answer: StatusAnswered) -> None:
+        self._wished = tuple(wish for wish in self._wished if wish[0] > answer.sequence)
         if answer.sequence != self._sequence:
             if answer.written is not None:
                 self._learn(answer)

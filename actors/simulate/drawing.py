@@ -48,9 +48,7 @@ def _swarming(seed: int, faults: tuple[str, ...] | None) -> Script:
     chosen = faults if faults is not None else _swarm(Draw("swarm", seed))
     steps = _users(Draw("users", seed), shape)
     for id_ in chosen:
-        of_fault = Draw("fault", id_, seed)
-        for _ in range(of_fault.whole(2, 5)):
-            steps += CATALOGUE[id_].draw(of_fault, shape)
+        steps += CATALOGUE[id_].draw(Draw("fault", id_, seed), shape)
     end_s = chaos_s - 0.001
     steps = [evolve(step, at_s=min(step.at_s, end_s)) for step in steps]
     steps.sort(key=lambda step: step.at_s)
@@ -111,10 +109,10 @@ def _settings(draw: Draw, seed: int) -> StageSettings:
 
 def _swarm(draw: Draw) -> tuple[str, ...]:
     count = draw.pick((0, 1, 1, 2, 3, 5, 8, 12))
-    left, chosen = list(CATALOGUE), []
+    tickets, chosen = [id_ for id_, each in CATALOGUE.items() for _ in range(each.weight)], []
     for _ in range(count):
-        one = draw.pick(left)
-        left.remove(one)
+        one = draw.pick(tickets)
+        tickets = [id_ for id_ in tickets if id_ != one]
         chosen.append(one)
     return tuple(sorted(chosen, key=list(CATALOGUE).index))
 

@@ -193,17 +193,17 @@ def _at(draw: Draw, shape: Shape) -> float:
     return draw.between(0.0, shape.chaos_s)
 
 
-@fault("A1", "watch cut in the middle of a line")
+@fault("A1", "watch cut in the middle of a line", times=(5, 8))
 def _a1(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "cut", (draw.pick(shape.kinds), False, draw.between(0.0, 1.0)))]
 
 
-@fault("A2", "each watch is ended as soon as it is open")
+@fault("A2", "each watch is ended as soon as it is open", times=(6, 11))
 def _a2(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "close-at-once", (draw.pick(shape.kinds), draw.between(1.0, 15.0)))]
 
 
-@fault("A3", "410 on resuming, in the stream, or again and again")
+@fault("A3", "410 on resuming, in the stream, or again and again", times=(6, 10))
 def _a3(draw: Draw, shape: Shape) -> Any:
     kind = draw.pick(shape.kinds)
     if draw.chance(0.3):
@@ -236,7 +236,7 @@ def _a7(draw: Draw, shape: Shape) -> Any:
     return [*nodes, (at_s + draw.between(0.0, 10.0), "create-cluster", (name,))]
 
 
-@fault("A8", "stale lists, and old events again, after a failover")
+@fault("A8", "stale lists, and old events again, after a failover", times=(5, 8))
 def _a8(draw: Draw, shape: Shape) -> Any:
     kind = draw.pick(shape.kinds)
     if draw.chance(0.5):
@@ -244,7 +244,7 @@ def _a8(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "stale-lists", (kind, draw.whole(1, 20), draw.between(1.0, 20.0)))]
 
 
-@fault("A9", "no bookmarks")
+@fault("A9", "no bookmarks", times=(5, 8))
 def _a9(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "mangle", (draw.pick(shape.kinds), "no-bookmarks", draw.between(20.0, 200.0)))]
 
@@ -284,7 +284,7 @@ def _a13(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "refuse-writes", ("slow", draw.between(1.0, 10.0), 1.0, draw.between(0.2, 8.0), ""))]
 
 
-@fault("A14", "lines that cannot be read")
+@fault("A14", "lines that cannot be read", times=(6, 10))
 def _a14(draw: Draw, shape: Shape) -> Any:
     what = draw.pick((*_GARBAGE, *_GARBAGE, "huge"))
     return [(_at(draw, shape), "garbage", (draw.pick(shape.kinds), what))]
@@ -329,7 +329,7 @@ def _a19(draw: Draw, shape: Shape) -> Any:
     return [(at_s, "swallow", (kind,)), (at_s + draw.between(1.0, 8.0), "compact", (kind, 0.1))]
 
 
-@fault("A20", "a paging token expires in the middle of a list")
+@fault("A20", "a paging token expires in the middle of a list", times=(5, 8))
 def _a20(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "relist", (draw.pick(shape.kinds), draw.between(0.001, 0.1)))]
 

@@ -113,8 +113,8 @@ def _fails(draw: Draw, shape: Shape, at_s: float, count: int) -> list[Any]:
 
 def _fate(draw: Draw, shape: Shape, how: str, for_s: float, seconds: float = 0.0) -> Any:
     at_s = _at(draw, shape)
-    step = (at_s, "call-fate", (how, for_s, draw.pick((0.3, 1.0)), seconds))
-    return [step, *_fails(draw, shape, at_s, 3)]
+    step = (at_s, "call-fate", (how, for_s, draw.pick((0.5, 1.0)), seconds))
+    return [step, *_fails(draw, shape, at_s, 4)]
 
 
 def _bad(draw: Draw, shape: Shape, do: str, for_s: float, count: int | None, seconds: float, wish_s: int | None) -> Any:
@@ -122,29 +122,29 @@ def _bad(draw: Draw, shape: Shape, do: str, for_s: float, count: int | None, sec
     return [(at_s, "misbehave", (do, for_s, count, seconds, wish_s)), *_fails(draw, shape, at_s, 4)]
 
 
-@fault("B1", "the connection is refused")
+@fault("B1", "the connection is refused", times=(7, 10))
 def _b1(draw: Draw, shape: Shape) -> Any:
     return _fate(draw, shape, "refused", draw.between(0.5, 20.0))
 
 
-@fault("B2", "a call is lost on its way")
+@fault("B2", "a call is lost on its way", weight=3)
 def _b2(draw: Draw, shape: Shape) -> Any:
     return _fate(draw, shape, "lost", draw.between(0.5, 10.0))
 
 
-@fault("B3", "a call is executed, and its answer lost")
+@fault("B3", "a call is executed, and its answer lost", weight=2)
 def _b3(draw: Draw, shape: Shape) -> Any:
     if draw.chance(0.5):
         return _bad(draw, shape, draw.pick(("withhold", "cut")), draw.between(1.0, 10.0), None, 0.0, None)
     return _fate(draw, shape, "deaf", draw.between(0.5, 10.0))
 
 
-@fault("B4", "a call is executed after our timeout")
+@fault("B4", "a call is executed after our timeout", weight=3)
 def _b4(draw: Draw, shape: Shape) -> Any:
     return _fate(draw, shape, "late", draw.between(0.5, 10.0), draw.between(0.1, 5.0))
 
 
-@fault("B5", "items fail, are throttled, or are missing from the answer")
+@fault("B5", "items fail, are throttled, or are missing from the answer", times=(6, 9))
 def _b5(draw: Draw, shape: Shape) -> Any:
     do = draw.pick(("partial", "partial", "missing", "unknown"))
     return _bad(draw, shape, do, draw.between(1.0, 20.0), None, draw.pick((0.0, 1.0)), draw.pick((None, 1, 5)))
@@ -157,7 +157,7 @@ def _b6(draw: Draw, shape: Shape) -> Any:
     return [*poison, *_fails(draw, shape, at_s, 5)]
 
 
-@fault("B7", "429, and a quota that is not what was agreed")
+@fault("B7", "429, and a quota that is not what was agreed", times=(5, 8))
 def _b7(draw: Draw, shape: Shape) -> Any:
     if draw.chance(0.5):
         wish_s = draw.pick((None, 0, 1, 5, 20))
@@ -185,7 +185,7 @@ def _b10(draw: Draw, shape: Shape) -> Any:
     return [(at_s, "answer-twice", (draw.between(5.0, 40.0),)), *_fails(draw, shape, at_s, 3)]
 
 
-@fault("B11", "a node that no repair helps, or that fails again and again")
+@fault("B11", "a node that no repair helps, or that fails again and again", times=(5, 8))
 def _b11(draw: Draw, shape: Shape) -> Any:
     at_s, node = _at(draw, shape), draw.pick(shape.nodes)
     if draw.chance(0.5):
@@ -193,7 +193,7 @@ def _b11(draw: Draw, shape: Shape) -> Any:
     return [(at_s, "flap", (node, draw.whole(1, 6), draw.between(0.3, 6.0)))]
 
 
-@fault("B12", "answers that cannot be understood, and redirects")
+@fault("B12", "answers that cannot be understood, and redirects", times=(5, 9))
 def _b12(draw: Draw, shape: Shape) -> Any:
     do = draw.pick(("nonsense", "redirect", "empty"))
     return _bad(draw, shape, do, draw.between(0.5, 10.0), draw.pick((1, None)), 0.0, None)

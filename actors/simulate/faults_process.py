@@ -308,11 +308,11 @@ def _stir(draw: Draw, shape: Shape, at_s: float) -> list[Any]:
     ]
 
 
-@fault("P1", "an actor dies before, after or in the middle of a message")
+@fault("P1", "an actor dies before, after or in the middle of a message", times=(6, 10), weight=3)
 def _p1(draw: Draw, shape: Shape) -> Any:
     at_s, (actor, message) = _at(draw, shape), _one(draw)
     where = draw.pick(("before", "after", "effect", "effect"))
-    hit = (at_s, "strike", (actor, message, where, draw.whole(1, 4), draw.whole(1, 4), 1))
+    hit = (at_s, "strike", (actor, message, where, draw.pick((1, 1, 2, 4)), draw.whole(1, 4), 1))
     return [hit, *_stir(draw, shape, at_s)]
 
 
@@ -324,7 +324,7 @@ def _p2(draw: Draw, shape: Shape) -> Any:
     return [begin, again, *_stir(draw, shape, at_s)]
 
 
-@fault("P3", "an actor dies at a moment that matters")
+@fault("P3", "an actor dies at a moment that matters", weight=3)
 def _p3(draw: Draw, shape: Shape) -> Any:
     at_s, meaning = _at(draw, shape), draw.pick(tuple(MEANINGS))
     hit = (at_s, "strike-meaning", (meaning, draw.pick(("before", "after", "effect")), 1))
@@ -343,14 +343,14 @@ def _p4(draw: Draw, shape: Shape) -> Any:
     return [hit, *_stir(draw, shape, at_s), *_stir(draw, shape, at_s + 2.0)]
 
 
-@fault("P5", "an actor does not come back from a message")
+@fault("P5", "an actor does not come back from a message", times=(3, 6), weight=3)
 def _p5(draw: Draw, shape: Shape) -> Any:
     at_s = _at(draw, shape)
     actor = draw.pick(("cluster/", "cluster/", "status", "watcher/ComputeNode", "gateway", "directory"))
     return [(at_s, "wedge", (actor,)), *_stir(draw, shape, at_s)]
 
 
-@fault("P6", "kill -9, anywhere and between an act and the news of it")
+@fault("P6", "kill -9, anywhere and between an act and the news of it", times=(4, 7), weight=2)
 def _p6(draw: Draw, shape: Shape) -> Any:
     at_s, after_s = _at(draw, shape), draw.pick((0.1, 2.0, 10.0))
     if draw.chance(0.3):
@@ -358,22 +358,22 @@ def _p6(draw: Draw, shape: Shape) -> Any:
     return [(at_s, "kill-at", (draw.pick(MOMENTS), draw.whole(1, 3), after_s)), *_stir(draw, shape, at_s)]
 
 
-@fault("P7", "SIGTERM at any time")
+@fault("P7", "SIGTERM at any time", times=(6, 9))
 def _p7(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "terminate", (draw.pick((5.0, 30.0)),))]
 
 
-@fault("P9", "clocks: the wall clock is set, the process stands still")
+@fault("P9", "clocks: the wall clock is set, the process stands still", times=(5, 8))
 def _p9(draw: Draw, shape: Shape) -> Any:
     if draw.chance(0.5):
         return [(_at(draw, shape), "skew", (draw.pick((-3600.0, 3600.0, 10.0, -10.0)),))]
     return [(_at(draw, shape), "freeze", (draw.between(0.5, 40.0),))]
 
 
-@fault("P10", "out of memory")
+@fault("P10", "out of memory", times=(3, 6), weight=4)
 def _p10(draw: Draw, shape: Shape) -> Any:
     at_s, (actor, message) = _at(draw, shape), _one(draw)
-    return [(at_s, "strike", (actor, message, "memory", draw.whole(1, 5), 1, 1)), *_stir(draw, shape, at_s)]
+    return [(at_s, "strike", (actor, message, "memory", draw.pick((1, 1, 2, 4)), 1, 1)), *_stir(draw, shape, at_s)]
 
 
 @fault("P11", "storms: everything fails, many parents at once, reports without end")
@@ -387,13 +387,13 @@ def _p11(draw: Draw, shape: Shape) -> Any:
     return [(at_s + n * 0.04, "recover" if n % 2 else "fail", (node,)) for n in range(60)]
 
 
-@fault("P12", "threads that wait for other things: a blocked log, a full disk, a busy processor")
+@fault("P12", "threads that wait for other things: a blocked log, a full disk, a busy processor", times=(5, 9))
 def _p12(draw: Draw, shape: Shape) -> Any:
     actor = draw.pick(("", "cluster/", "watcher/", "gateway", "status", "directory"))
     return [(_at(draw, shape), "slow-threads", (actor, draw.between(0.001, 0.6), draw.between(2.0, 30.0)))]
 
 
-@fault("M1", "somebody acts at the worst moment")
+@fault("M1", "somebody acts at the worst moment", times=(5, 8))
 def _m1(draw: Draw, shape: Shape) -> Any:
     at_s, what = _at(draw, shape), draw.pick(("status-wanted", "falling-asleep", "closing"))
     stir = _stir(draw, shape, at_s)
@@ -402,7 +402,7 @@ def _m1(draw: Draw, shape: Shape) -> Any:
     return [(at_s, "meddle", (what, draw.whole(1, 3))), *stir]
 
 
-@fault("R1", "the reader of a kind dies")
+@fault("R1", "the reader of a kind dies", times=(5, 9))
 def _r1(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "crash-reader", (draw.pick(shape.kinds),))]
 
@@ -413,6 +413,6 @@ def _r2(draw: Draw, shape: Shape) -> Any:
     return [(at_s, "cut-pipe", (kind,)), *_stir(draw, shape, at_s), (at_s + 1.0, "fail-cluster", (shape.clusters[0],))]
 
 
-@fault("R3", "the reader's pipe is full")
+@fault("R3", "the reader's pipe is full", times=(5, 8))
 def _r3(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "fill-pipe", (draw.pick(shape.kinds), draw.between(0.2, 15.0)))]

@@ -153,6 +153,27 @@ def test_our_own_write_does_not_wake_us(echo_first: bool) -> None:
     assert desk.wishes[-1].version == 101
 
 
+def test_the_echo_of_a_wish_that_a_newer_one_follows_does_not_wake_us() -> None:
+    """It comes before its answer, while the newer wish waits; what somebody else writes meanwhile does."""
+    desk = Desk(answers=False)
+    desk.sync(node("a"))
+    desk.run(1.0)
+    desk.mail(node("b"))
+    desk.run(1.0)
+    older, newer = desk.wishes
+    looks = len(desk.looks)
+    desk.mail(cluster(101, older.status))
+    desk.run(5.0)
+    assert len(desk.looks) == looks
+
+    desk.written(older, 101)
+    desk.run(0.1)
+    desk.mail(cluster(102, older.status))  # somebody put it back
+    desk.run(5.0)
+    assert newer.status["total"] == 2
+    assert len(desk.looks) == looks + 1
+
+
 def test_the_next_look_sees_our_last_write_though_its_echo_is_late() -> None:
     """And a late echo of an older write is not taken for news."""
     desk = Desk().settled(node("a"))
