@@ -31,6 +31,7 @@ from .core.reconcile import BackendView, Children
 from .core.repairs import Repairs
 from .core.valve import limit
 from .messages import (
+    GATEWAY,
     AskAgain,
     AuditDue,
     BackendState,
@@ -119,7 +120,7 @@ class ClusterActor(Behaviour):
         elif isinstance(message, BackendState):
             self._backend_state(message)
         elif isinstance(message, AskAgain):
-            self._ask_again()
+            self._ask_again(message.lost)
         elif isinstance(message, IdleReached):
             self._idle()
         elif isinstance(message, AuditDue):
@@ -294,18 +295,29 @@ class ClusterActor(Behaviour):
             self._asked = {}
             self._send_repairs()
 
-    def _ask_again(self) -> None:
+    def _ask_again(self, lost: str) -> None:
         """Somebody lost what we told them: tell it again. The same keys, the same status."""
         if self._target is not None and self._parent is not None:
             if _same(self._target, self._parent.status):  # it was written, and only the answer died with the writer
                 self._target = None
             else:
                 self._send_status()
+        if lost == GATEWAY:
+            self._abandon()
         if self._asked:
             self._send_repairs()
         elif self._backend.reachable is False:  # whoever was to tell us of its return may have forgotten us
             self._backend = BackendView()
             self._changed("backend")
+
+    def _abandon(self) -> None:
+        """What we have taken back and have no answer for is not going to be answered."""
+        if self._repairs.abandon(self._asked, self.ctx.clock.now()):
+            self._place_freed()
+
+    def _place_freed(self) -> None:
+        if self._policy.in_flight_max is not None:
+            self._changed("place")  # somebody may wait for it
 
     # --- answers ------------------------------------------------------------------------------------------------------
     def _status_answered(self, answer: StatusAnswered) -> None:
@@ -349,9 +361,10 @@ class ClusterActor(Behaviour):
 
     def _items_answered(self, message: ItemsAnswered) -> None:
         cooldown_s = self._policy.cooldown_s
-        refused = False
+        refused = freed = False
         for key, (answer, _) in message.answers.items():
             asked = self._asked.pop(key, None) is not None
+            freed |= not asked  # the place of one that is well or gone
             if answer is ItemAnswer.WITHDRAWN:
                 self._repairs.withdrawn(key)
                 refused |= asked  # else it is the echo of our own withdrawal
@@ -359,7 +372,10 @@ class ClusterActor(Behaviour):
                 self._repairs.answered(key, message.at_s)
         if refused:
             self._changed("withdrawn")  # the gateway saw fresher news than we have; they are on their way here too
-        elif not self.ctx.scheduled("look"):
+            return
+        if freed:
+            self._place_freed()
+        if not self.ctx.scheduled("look"):
             self.ctx.schedule("look", message.at_s + cooldown_s - self.ctx.clock.now(), LookAgain())
 
     def _backend_state(self, state: BackendState) -> None:
@@ -414,6 +430,7 @@ class ClusterActor(Behaviour):
     def _audit(self) -> None:
         """Compare the incremental counts with a recount; repair and report a difference (it is a bug)."""
         self._next_audit()
+        self._abandon()
         fresh = self._roll.recount()
         differing = [kind for kind, counts in fresh.items() if counts != self._roll.counts[kind]]
         if differing:

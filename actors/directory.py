@@ -227,7 +227,7 @@ class DirectoryActor(Behaviour):
         entry = self._entries.get(down.name)
         if entry is None:
             if down.reason != "stopped":  # the gateway or the StatusActor: its mailbox keeps what is told meanwhile
-                self._broadcast(AskAgain())
+                self._broadcast(AskAgain(lost=down.name))
                 for name in list(self._entries):
                     self._tell_condition(name)
             return

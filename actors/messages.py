@@ -233,9 +233,18 @@ class ConditionDue:
     name: str
 
 
+GATEWAY = "gateway"
+"""The name of the gateway's actor."""
+
+
 @frozen(kw_only=True)
 class AskAgain:
-    """directory → ClusterActor: the gateway or the StatusActor lost its memory; send your whole wish again. Idempotent."""
+    """directory → ClusterActor: the gateway or the StatusActor lost its memory; send your whole wish again. Idempotent.
+
+    ``lost``: who it was, by its actor's name; "" where it may have been either.
+    """
+
+    lost: str = ""
 
 
 # --- ClusterActor's own timers ----------------------------------------------------------------------------------------

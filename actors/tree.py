@@ -31,12 +31,12 @@ from .core.restarts import RestartPolicy
 from .directory import DirectoryActor
 from .gateway import BatchGatewayActor, GatewaySettings
 from .mailbox import Dispatcher, using
-from .messages import DrainWanted, StopTree
+from .messages import GATEWAY, DrainWanted, StopTree
 from .status import StatusActor
 from .supervision import ChildSpec, Supervisor
 from .watcher import ChildWatcher, ParentWatcher
 
-VITAL = ("root", "gateway", "directory")  # a wedge in one of these is not survivable
+VITAL = ("root", GATEWAY, "directory")  # a wedge in one of these is not survivable
 
 
 @frozen(kw_only=True)
@@ -103,7 +103,7 @@ class System:
         policy = self.settings.static
         return (
             ChildSpec(name="status", policy=policy, factory=self._status),
-            ChildSpec(name="gateway", policy=policy, factory=self._gateway),
+            ChildSpec(name=GATEWAY, policy=policy, factory=self._gateway),
             ChildSpec(name="directory", policy=policy, factory=self._directory),
             *(ChildSpec(name=f"watcher/{kind}", policy=policy, factory=self._watcher(kind)) for kind in kinds),
         )
@@ -121,14 +121,14 @@ class System:
         return DirectoryActor(
             ctx, kinds=tuple(kind.kind for kind in self.fleet.kinds), store=self.store, cluster_factory=self._cluster,
             policy=self.settings.clusters, watcher=lambda kind: self.refs.get(f"watcher/{kind}"),
-            status=self.refs["status"], gateway=self.refs["gateway"], give_up=self._escalated,
+            status=self.refs["status"], gateway=self.refs[GATEWAY], give_up=self._escalated,
         )  # fmt: skip
 
     def _cluster(self, key: ParentKey) -> Factory:
         def factory(ctx: Context) -> Behaviour:
             return ClusterActor(
                 ctx, key=key, fleet=self.fleet, policy=self.settings.policy, idle_s=self.settings.idle_s,
-                status=self.refs["status"], gateway=self.refs["gateway"], directory=self.refs["directory"],
+                status=self.refs["status"], gateway=self.refs[GATEWAY], directory=self.refs["directory"],
             )  # fmt: skip
 
         return factory
@@ -162,7 +162,7 @@ class System:
 
     def drain(self, reply: Callable[[str], None]) -> None:
         """Begin no new call and finish what is under way; ``reply(name)`` is called for each actor that has."""
-        for name in ("gateway", "status"):
+        for name in (GATEWAY, "status"):
             ref = self.refs.get(name)
             if ref is not None and ref.is_alive():
                 ref.tell(DrainWanted(reply=lambda name=name: reply(name)))

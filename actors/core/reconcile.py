@@ -100,7 +100,7 @@ def _repairs(
     candidates = children.roll.eligible.values()
     room = policy.in_flight_max
     if room is not None:
-        room -= sum(1 for child in candidates if repairs.asked(child))  # those asked already keep their place
+        room -= repairs.places(children.roll.eligible)  # those asked already keep theirs
     for child in candidates:
         asked = repairs.asked(child)
         item = repairs.wanted(parent.key, child, now_s, policy.cooldown_s) if allowed else None

@@ -9,7 +9,7 @@ be: the key is derived from the object, so asking again is asking for the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 
 from .keys import item_key
 from .model import Child, Item, ParentKey
@@ -39,6 +39,20 @@ class Repairs:
     def open_count(self) -> int:
         """Attempts asked and not answered yet."""
         return len(self._open)
+
+    def places(self, eligible: Mapping[str, Child]) -> int:
+        """How many of the parent's places for repairs in flight are taken: by those that are asked for and not yet well, and
+        by those that are well or gone while their call is still under way.
+        """
+        asked = sum(1 for child in eligible.values() if self.asked(child))
+        return asked + sum(1 for uid in self._open.values() if uid not in eligible or not self.asked(eligible[uid]))
+
+    def abandon(self, asked: Container[str], at_s: float) -> int:
+        """Nobody is going to answer for keys that are not in ``asked``: they count as answered now. Returns how many."""
+        keys = [key for key in self._open if key not in asked]
+        for key in keys:
+            self.answered(key, at_s)
+        return len(keys)
 
     def wanted(self, parent: ParentKey, child: Child, now_s: float, cooldown_s: float) -> Item | None:
         """The item wanted for this eligible child now; None while an answered attempt cools down."""

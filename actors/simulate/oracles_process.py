@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, ClassVar
 
@@ -29,6 +30,8 @@ from .court import Oracle, actor_of, counted
 __all__ = ["PROCESS_ORACLES"]
 
 LOOK_EVERY_S = 10.0
+LISTS_MAX = 60
+"""Lists of one kind within ``LOOK_EVERY_S``: one at each break of its stream, as faults break it three times in two seconds."""
 _API_ERRORS = {error.__name__ for error in ApiError.__subclasses__()}
 
 
@@ -176,7 +179,7 @@ class Bounded(Oracle):
         for kind, count in reader.requests.items():
             before = self._requests.get(kind, 0)
             self._requests[kind] = count
-            if count - before > 120:
+            if count - before > LISTS_MAX * (1 + math.ceil(objects / self.stage.settings.page_items)):
                 self.no(f"{kind}: {count - before} requests within {LOOK_EVERY_S:g} s")
 
     def _listed(self, fact: Listed) -> None:

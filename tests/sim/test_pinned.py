@@ -29,11 +29,11 @@ FILES = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
 
 # --- the product as it was --------------------------------------------------------------------------------------------
 def status_asked_for_again_though_it_is_there(original: Any) -> Any:
-    def ask_again(self: ClusterActor) -> None:
+    def ask_again(self: ClusterActor, lost: str) -> None:
         if self._target is not None and self._parent is not None:
             self._send_status()
         target, self._target = self._target, None
-        original(self)
+        original(self, lost)
         self._target = target
 
     return ask_again

@@ -375,15 +375,27 @@ def test_a_new_incarnation_tells_the_gateway_even_that_it_wants_nothing() -> Non
 
 
 def test_max_in_flight_bounds_who_is_asked_for() -> None:
-    """The next comes when one is well."""
+    """The next comes when one is well and nothing is under way for it any more; or when nobody can tell what is."""
     desk = Desk(in_flight_max=2).settled(*(node(f"n{n}", healthy=False) for n in range(4)))
     desk.tell(AskAgain())
     assert len(desk.asked[-1]) == 2
 
-    desk.mail(node(desk.asked[-1][0], version=2))
+    first, second = desk.asked[-1]
+    key = desk.keys[0]
+    desk.mail(node(first, version=2))
+    desk.run(1.0)
+    assert desk.asked[-1] == [second]
+    desk.done(key)
     desk.run(1.0)
     assert len(desk.asked[-1]) == 2
     assert desk.wishes[-1].status["repairing"] == 2
+
+    desk.mail(node(second, version=2))
+    desk.run(1.0)
+    assert len(desk.asked[-1]) == 1
+    desk.tell(AskAgain(lost="gateway"))
+    desk.run(1.0)
+    assert len(desk.asked[-1]) == 2
 
 
 def test_the_valve_is_a_condition_an_event_and_a_fact_once_each_way() -> None:

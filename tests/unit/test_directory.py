@@ -330,7 +330,7 @@ def test_when_the_gateway_or_the_status_actor_dies_everybody_asks_again() -> Non
     town.quarantine()
     town.tell(Down(name="gateway", incarnation=1, reason="crashed"))
 
-    assert AskAgain() in town.lives(AWAY)
+    assert AskAgain(lost="gateway") in town.lives(AWAY)
     assert len(town.status.of(StatusWanted)) == 2
 
 

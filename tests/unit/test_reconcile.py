@@ -159,17 +159,22 @@ def test_the_valve_is_told_when_it_is_why_repairs_are_still_held() -> None:
 
 
 def test_what_was_asked_keeps_its_place_within_max_in_flight() -> None:
-    """``maxInFlight`` bounds who is asked for and not yet well; a new one waits for room."""
+    """``maxInFlight`` bounds who is asked for and not yet well, or well before the answer; a new one waits for room."""
     scene = Scene(*sick(3, 10), in_flight_max=2)
-    first = names(scene.look())
+    asked = scene.look()
+    first = names(asked)
     assert len(first) == 2
 
     scene.roll.put(compute("n9", healthy=False))
     assert names(scene.look()) == first
     scene.roll.put(compute(first[0]))
-    after = names(scene.look())
-    assert len(after) == 2
-    assert first[1] in after
+    after = scene.look()
+    assert names(after) == [first[1]]  # the call of the one that is well is still under way
+
+    scene.repairs.answered(asked.repairs[0].key, 1005.0)
+    last = names(scene.look())
+    assert len(last) == 2
+    assert first[1] in last
 
 
 def test_lowering_max_in_flight_takes_nothing_back() -> None:

@@ -108,7 +108,7 @@ bed.pair(
     what="what the gateway or the StatusActor has forgotten is not said again",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def ask_again(self: Any) -> None:
+    def ask_again(self: Any, lost: str) -> None:
         return
 
     return ask_again

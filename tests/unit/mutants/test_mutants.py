@@ -165,7 +165,9 @@ def probe_overwritten() -> Any:
 
 
 def probe_awaiting() -> Any:
-    actor: Any = SimpleNamespace(_parent=parent(), _awaiting=1, _defaults=Policy(), _policy=Policy(), _target=None)
+    actor: Any = SimpleNamespace(
+        _parent=parent(), _awaiting=1, _defaults=Policy(), _policy=Policy(), _target=None, _wished=()
+    )
     return ClusterActor._enter_parent(actor, parent(version=2))
 
 
