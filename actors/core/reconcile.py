@@ -7,6 +7,7 @@ status and nothing is written.
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 from typing import Any
 
@@ -213,7 +214,12 @@ class _Conditions:
 
 def rfc3339(wall_s: float) -> str:
     """Unix seconds as Kubernetes writes instants: UTC, whole seconds."""
-    return datetime.fromtimestamp(int(wall_s), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second_text(int(wall_s))
+
+
+@functools.lru_cache(maxsize=8)  # everybody asks for the present second: formatting one costs more than a look at a parent
+def _second_text(second: int) -> str:
+    return datetime.fromtimestamp(second, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def replaced_condition(

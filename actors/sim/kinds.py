@@ -9,13 +9,14 @@ other face than the one an operator writes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 from .apierrors import Unserved, invalid
-from .schema import Findings, Node, compile_schema
+from .schema import Findings, Node, compiled
 
 __all__ = ["BUILTINS", "CRDS", "EVENTS", "EVENTS_V1", "NAMESPACES", "Resource", "accepted", "resource_of", "unserved"]
 
@@ -47,18 +48,19 @@ class Resource:
     to_view: Callable[[Obj], Obj] | None = None
     from_view: Callable[[Obj], Obj] | None = None
 
-    @property
+    @functools.cached_property
     def api_version(self) -> str:
         """`group/version`, or `version` in the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """`plural.group`, or `plural` in the core group: how kubectl spells it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
-    @property
+    @functools.cached_property
     def store(self) -> str:
+        """Where it is kept."""
         return self.key or self.name
 
     def admit(self, obj: Obj, old: Obj | None, out: Findings) -> Obj:
@@ -155,7 +157,7 @@ def accepted(crd: Obj, now: str) -> Obj:
             )
             continue
         try:
-            compile_schema(version["schema"]["openAPIV3Schema"])
+            compiled(version["schema"]["openAPIV3Schema"])
         except ValueError as error:
             field = f"spec.versions[{at}].schema.openAPIV3Schema"
             causes.append({"reason": "FieldValueInvalid", "field": field, "message": f"Invalid value: {error}"})
@@ -196,10 +198,13 @@ def resource_of(crd: Obj) -> Resource:
     names = spec["names"]
     version = next((one for one in spec["versions"] if one.get("storage")), spec["versions"][0])
     schema = version["schema"]["openAPIV3Schema"]
-    root = compile_schema(schema)
-    for opaque in ("apiVersion", "kind", "metadata"):
-        root.properties[opaque] = Node(preserve=True)
-        root.defaults.pop(opaque, None)
+    root = compiled(schema)
+    opaque = dict.fromkeys(("apiVersion", "kind", "metadata"), Node(preserve=True))
+    root = attrs.evolve(
+        root,
+        properties=root.properties | opaque,
+        defaults={name: value for name, value in root.defaults.items() if name not in opaque},
+    )
     return Resource(
         group=spec["group"],
         version=version["name"],

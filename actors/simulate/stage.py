@@ -6,7 +6,6 @@ does nothing, so that any subset of a script is a script. That is what makes fai
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from random import Random
@@ -129,7 +128,7 @@ class Stage:
         self.draws = Random(f"faults/{seed}")  # noqa: S311  apart from the actors' own randomness
         self.api = ApiServerModel(clock=self._server_wall, seed=str(seed))
         for document in _crds():
-            self.api.create(CRDS, copy.deepcopy(document))
+            self.api.create(CRDS, document)
         self.child_kinds = tuple(child.ref.kind for child in fleet.children)
         self.truth = Truth(self.api, fleet.parent.kind, self.child_kinds, self.world.clock.now)
         self.truth.default_timeout_s = settings.policy.heartbeat_timeout_s
@@ -401,7 +400,10 @@ class Stage:
         return None if obj is None else obj.get("status") or {}
 
     def _get(self, plural: str, name: str) -> dict[str, Any] | None:
-        return self.api.get(plural, name, NAMESPACE).obj if self.api.has(plural, name, NAMESPACE) else None
+        try:
+            return self.api.get(plural, name, NAMESPACE).obj
+        except Refusal:
+            return None
 
     @staticmethod
     def _try(write: Callable[[], Any]) -> bool:
