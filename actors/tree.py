@@ -182,8 +182,9 @@ class System:
         """
         if self.end is not None:
             return [self.end.reason]
-        reasons = [f"{name} is {cell['state']}" for name, cell in self.cells() if cell["state"] != "running"]
-        directory = dict(self.cells()).get("directory", {})
+        cells = dict(self.cells())
+        reasons = [f"{name} is {cell['state']}" for name, cell in cells.items() if cell["state"] != "running"]
+        directory = cells.get("directory", {})
         sync: Any = directory.get("sync", {})
         for kind, state in sync.items():
             if not state["synced"]:

@@ -11,6 +11,7 @@ spec is read leniently, field by field, and what cannot be read is named in ``Pa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import datetime
 from operator import attrgetter
@@ -118,6 +119,7 @@ class _Condition(msgspec.Struct, gc=False):
 
 
 _Tree = dict[str, Any]  # field name → a type (leaf) or another tree
+_Shape = tuple[tuple[str, Any], ...]  # the same, unchangeable
 
 
 def rfc3339_s(text: str) -> float | None:
@@ -140,16 +142,35 @@ def _insert(tree: _Tree, path: str, leaf: object) -> None:
     tree.setdefault(last, leaf)
 
 
-def _compile(name: str, tree: _Tree) -> Any:
-    """A struct for ``tree``: every field may be absent or null, wire names may be anything (labels have slashes)."""
+def _shape(tree: _Tree) -> _Shape:
+    """``tree`` as something that can be remembered by."""
+    return tuple((key, _shape(below) if isinstance(below, dict) else below) for key, below in tree.items())
+
+
+@functools.lru_cache(maxsize=256)  # each reader of a simulated process asks for the same ones; making one takes 0.1 ms
+def _compile(name: str, shape: _Shape) -> Any:
+    """A struct for ``shape``: every field may be absent or null, wire names may be anything (labels have slashes).
+
+    An inner struct that is absent is an empty one: a child without labels is the usual case, and ``_getter`` finds None in
+    the empty one as fast as a value, where on the way to an absent one it must go step by step.
+    """
     fields: list[tuple[str, Any, Any]] = []
     renamed: dict[str, str] = {}
-    for number, (key, below) in enumerate(tree.items()):
+    for number, (key, below) in enumerate(shape):
         field = f"f{number}"
         renamed[field] = key
-        kind = _compile(f"{name}_{number}", below) if isinstance(below, dict) else below
-        fields.append((field, kind | None, None))
+        if isinstance(below, tuple):
+            inner = _compile(f"{name}_{number}", below)
+            fields.append((field, inner | None, msgspec.field(default_factory=inner)))
+        else:
+            fields.append((field, below | None, None))
     return msgspec.defstruct(name, fields, rename=renamed, gc=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _event(model: Any) -> Any:
+    """A watch event with an object of that struct."""
+    return msgspec.defstruct("Event", [("type", str), ("object", model)], gc=False)
 
 
 def _places(tree: _Tree, path: str) -> str:
@@ -205,7 +226,7 @@ class Decoder:
         self._tree: _Tree = {"metadata": metadata}
         paths = ["metadata.name", "metadata.namespace", "metadata.uid", "metadata.resourceVersion"]
         paths += self._parent_paths(metadata) if self._child is None else self._child_paths(self._child, metadata)
-        model = _compile(kind, self._tree)
+        model = _compile(kind, _shape(self._tree))
         places = [_places(self._tree, path) for path in paths]
         self._values = _getter(places)
         # Only labels can have a dot in their name: their place is found by position, not by splitting a path.
@@ -216,8 +237,7 @@ class Decoder:
             self._values = _getter(places)
         self._version_of = _getter([places[3], _places(self._tree, "metadata.annotations")])
         self._objects = msgspec.json.Decoder(model)
-        event = msgspec.defstruct("Event", [("type", str), ("object", model)], gc=False)
-        self._events: msgspec.json.Decoder[Any] = msgspec.json.Decoder(event)
+        self._events: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_event(model))
         self._loose = msgspec.json.Decoder(_Loose)
         self._pages = msgspec.json.Decoder(_List)
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from ..core.events import ActorCrashed, ActorRestarted
-from ..core.model import Child, Parent, ParentKey, Policy, Record
+from ..core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record
 from ..core.ports import Objects, StreamChanged
 from .stage import Stage
 
@@ -159,6 +159,7 @@ class Court:
         self.on_material: list[Callable[[ParentKey, str], None]] = []
         """Called with (parent, kind) when news were delivered that a parent must hear of."""
         self.listeners: list[tuple[type, Callable[[str, Any], None]]] = []
+        self._policies: dict[ParentKey, tuple[ParentSpec, Policy]] = {}
         self.quarantined: set[str] = set()
         self.skipped = False
         self.relisting: set[str] = set()
@@ -190,7 +191,12 @@ class Court:
         """The settings in force for that parent, by what has been delivered."""
         record = self.mirror.parents.get(parent)
         defaults = self.stage.settings.policy
-        return defaults if record is None else defaults.over(record.spec)
+        if record is None:
+            return defaults
+        known = self._policies.get(parent)
+        if known is None or known[0] is not record.spec:  # asked at each instant, and a spec changes a few times a run
+            known = self._policies[parent] = (record.spec, defaults.over(record.spec))
+        return known[1]
 
     @property
     def truth_kinds(self) -> tuple[str, ...]:

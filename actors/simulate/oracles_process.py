@@ -170,10 +170,11 @@ class Bounded(Oracle):
             self.no(f"there are two actors {name}")
         objects = len(self.stage.truth.nodes) + len(self.stage.truth.parents)
         limit = 200 + 6 * objects
-        for name, cell in system.cells():
+        cells = dict(system.cells())
+        for name, cell in cells.items():
             if int(cell.get("mailbox", 0)) > limit:
                 self.no(f"{name} has {cell['mailbox']} messages waiting, with {objects} objects")
-        gateway = dict(system.cells()).get("gateway", {})
+        gateway = cells.get("gateway", {})
         if int(gateway.get("calls_in_flight", 0)) > self.stage.settings.in_flight_max:
             self.no(f"{gateway['calls_in_flight']} calls are in flight")
         for kind, count in reader.requests.items():
