@@ -12,7 +12,6 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import msgspec
 
 from .apierrors import ApiError, expired
@@ -23,8 +22,7 @@ Obj = dict[str, Any]
 _encode = msgspec.json.Encoder().encode
 
 
-@attrs.frozen(eq=False)
-class Change:
+class Change(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One committed change. `obj` as committed (of a deletion: the last state with the deletion's resourceVersion).
 
     `old` is what it replaced or removed, None for a creation.
@@ -37,8 +35,7 @@ class Change:
     old: Obj | None
 
 
-@attrs.frozen(eq=False)
-class WatchEvent:
+class WatchEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One watch event: `type` ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, the object and its JSON."""
 
     type: str
@@ -48,7 +45,7 @@ class WatchEvent:
 
     def line(self) -> bytes:
         """The event as it goes over the wire, newline included."""
-        return b'{"type":"' + self.type.encode() + b'","object":' + self.raw + b"}\n"
+        return b'{"type":"%b","object":%b}\n' % (self.type.encode(), self.raw)
 
 
 class History:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import msgspec
 
 from .apierrors import ApiError, bad_request
 from .kinds import Resource
@@ -31,8 +32,7 @@ _ANEW = -1
 """In a token: go on in what is there now. Offered with each 410, to those who can bear an inconsistent list."""
 
 
-@attrs.frozen(eq=False)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, eq=False, gc=False):
     """An object as stored, and its JSON."""
 
     obj: Obj

@@ -31,7 +31,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
                 result.pop(name, None)
             continue
         before = base.get(name)
-        after = merge_patch(before, value)
+        after = merge_patch(before, value) if isinstance(value, dict) else value
         if name not in base or after is not before:
             if type(after) is type(before) and after == before and name in base:
                 continue

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..core.events import Fact
 from ..core.ports import Cancel, Later, Outcome
-from ..mailbox import TURN_MESSAGES_MAX, Dispatcher, Future, Mailbox, using
+from ..mailbox import CURRENT, TURN_MESSAGES_MAX, Dispatcher, Future, Mailbox
 from .schedule import RandomSchedule, Schedule, name_of
 
 EPOCH_S = 1_750_000_000.0  # the virtual wall clock's start; arbitrary, fixed so that traces compare
@@ -68,6 +68,19 @@ class _NoLock:
         return None
 
 
+class _Timer:
+    """One callback to come; None when it has been made, or cancelled."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """It shall not be made."""
+        self.callback = None
+
+
 class BlockingAskForbidden(RuntimeError):
     """An actor waited for another's answer inside a turn: a deadlock waiting to happen. Use a message."""
 
@@ -97,7 +110,7 @@ class World:
         # Apart from the actors' own randomness.
         self._schedule = schedule or RandomSchedule(random.Random(seed ^ 0x5EED))  # noqa: S311  the seed is the point
         self._ready: list[Mailbox] = []
-        self._timers: list[tuple[float, int, list[Callable[[], None] | None]]] = []
+        self._timers: list[tuple[float, int, _Timer]] = []
         self._numbers = itertools.count()
         self._urns = itertools.count(1)
         self._in_turn = False
@@ -134,13 +147,10 @@ class World:
 
     def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
         """Call back in virtual time."""
-        entry: list[Callable[[], None] | None] = [callback]
-        heapq.heappush(self._timers, (self.clock.now_s + max(0.0, delay_s), next(self._numbers), entry))
-
-        def cancel() -> None:
-            entry[0] = None
-
-        return cancel
+        timer = _Timer(callback)
+        at_s = self.clock.now_s + delay_s if delay_s > 0.0 else self.clock.now_s
+        heapq.heappush(self._timers, (at_s, next(self._numbers), timer))
+        return timer.cancel
 
     def submit(self, pool: str, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
         """Call at once; a port that returns ``Later`` has its result delivered at that virtual time."""
@@ -174,14 +184,16 @@ class World:
     # --- running ------------------------------------------------------------------------------------------------------
     def step(self, until_s: float = float("inf")) -> bool:
         """One turn, or one jump of time to the next timer (not past ``until_s``). False when there is nothing to do."""
-        self._fire()
+        timers = self._timers
+        if timers and timers[0][0] <= self.clock.now_s:
+            self._fire()
         if self._ready:
             self._run_one()
             return True
-        while self._timers and self._timers[0][2][0] is None:
-            heapq.heappop(self._timers)
-        if self._timers and self._timers[0][0] <= until_s:
-            self.clock.now_s = max(self.clock.now_s, self._timers[0][0])
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        if timers and timers[0][0] <= until_s:
+            self.clock.now_s = max(self.clock.now_s, timers[0][0])
             self._fire()
             return True
         return False
@@ -215,31 +227,34 @@ class World:
         return [fact for _, fact in self.facts_seen if isinstance(fact, kind)]
 
     def _fire(self) -> None:
-        while self._timers and self._timers[0][0] <= self.clock.now_s:
-            entry = heapq.heappop(self._timers)[2]
-            callback, entry[0] = entry[0], None
+        timers, clock = self._timers, self.clock
+        while timers and timers[0][0] <= clock.now_s:
+            timer = heapq.heappop(timers)[2]
+            callback, timer.callback = timer.callback, None
             if callback is not None:
                 callback()
 
     def _run_one(self) -> None:
+        now_s = self.clock.now_s
         self.turn_count += 1
         if self.turn_count > TURNS_MAX:
             raise AssertionError(f"seed {self.seed}: {TURNS_MAX} turns: somebody loops without end")
         at_s, first = self._instant
-        if at_s != self.clock.now_s:
-            self._instant = (self.clock.now_s, self.turn_count)
+        if at_s != now_s:
+            self._instant = (now_s, self.turn_count)
         elif self.turn_count - first > TURNS_AT_ONCE_MAX:
             raise AssertionError(f"seed {self.seed}: {TURNS_AT_ONCE_MAX} turns at {at_s} s: somebody loops without end")
         index = self._schedule.choose(self._ready)
         mailbox = self._ready[index]
         self._ready[index] = self._ready[-1]
         self._ready.pop()
-        self._trace.update(f"{self.clock.now_s!r} {name_of(mailbox)}\n".encode())
+        self._trace.update(f"{now_s!r} {name_of(mailbox)}\n".encode())
         self._in_turn = True
+        token = CURRENT.set(self)  # as ``using`` does, without a generator for each turn
         try:
-            with using(self):
-                mailbox.run_turn(self._turn_messages_max)
+            mailbox.run_turn(self._turn_messages_max)
         finally:
+            CURRENT.reset(token)
             self._in_turn = False
 
 

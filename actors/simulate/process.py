@@ -211,6 +211,36 @@ class ProbedSystem(System):
         return self._probe.wrap(f"cluster/{key.namespace}/{key.name}", super()._cluster(key))
 
 
+class _Timer:
+    """One timer of a process: it goes off for the living, and waits while they are frozen."""
+
+    __slots__ = ("_callback", "_process", "forget")
+
+    forget: Cancel
+    """Takes it off the world's list."""
+
+    def __init__(self, process: Process, callback: Callable[[], None]) -> None:
+        self._process = process
+        self._callback: Callable[[], None] | None = callback
+
+    def fire(self) -> None:
+        """Its time has come."""
+        process = self._process
+        if not process.alive:
+            return
+        if process.waits is not None:
+            process.waits.append(self.fire)
+            return
+        call, self._callback = self._callback, None
+        if call is not None:
+            call()
+
+    def cancel(self) -> None:
+        """Whoever wanted it does not any more; it may be waiting for the thaw."""
+        self._callback = None
+        self.forget()
+
+
 class Process:
     """The dispatcher of one process. ``fatal`` ends it, through ``on_fatal``, as the real one does."""
 
@@ -225,7 +255,8 @@ class Process:
         self.twice: Callable[[str], bool] = lambda pool: False
         """Whether the end of a call on that pool is told twice."""
         self._on_fact = on_fact
-        self._frozen: list[Callable[[], None]] | None = None
+        self.waits: list[Callable[[], None]] | None = None
+        """While it is frozen: what happens when it runs on."""
         self._wedge: tuple[str, str] | None = None
         """(prefix of the actor's name, the fault's id)"""
 
@@ -261,8 +292,8 @@ class Process:
         """Queue a turn, unless the actor is made to hang in it."""
         if not self.alive:
             return
-        if self._frozen is not None:
-            self._frozen.append(lambda: self.ready(mailbox))
+        if self.waits is not None:
+            self.waits.append(lambda: self.ready(mailbox))
             return
         if self._wedge is not None and name_of(mailbox).startswith(self._wedge[0]) and self._hang(mailbox):
             return
@@ -274,33 +305,17 @@ class Process:
 
     def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
         """Call back in virtual time, if the process is still alive; after its thaw if it is frozen."""
-        state: list[Callable[[], None] | None] = [callback]
-
-        def fire() -> None:
-            if not self.alive:
-                return
-            if self._frozen is not None:
-                self._frozen.append(fire)
-                return
-            call, state[0] = state[0], None
-            if call is not None:
-                call()
-
-        cancel_timer = self.world.after(delay_s, fire)
-
-        def cancel() -> None:
-            state[0] = None
-            cancel_timer()
-
-        return cancel
+        timer = _Timer(self, callback)
+        timer.forget = self.world.after(delay_s, timer.fire)
+        return timer.cancel
 
     def submit(self, pool: str, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
         """Make the call; its outcome is for the living."""
 
         def heard(outcome: Outcome[Any]) -> None:
             if self.alive:
-                if self._frozen is not None:
-                    self._frozen.append(lambda: heard(outcome))
+                if self.waits is not None:
+                    self.waits.append(lambda: heard(outcome))
                 else:
                     done(outcome)
                     if self.twice(pool):
@@ -325,19 +340,19 @@ class Process:
 
     def freeze(self) -> None:
         """It does not run: a machine that is paused. Everything waits."""
-        if self._frozen is None:
-            self._frozen = []
+        if self.waits is None:
+            self.waits = []
 
     def thaw(self) -> None:
         """It runs on: all that waited happens now, in order."""
-        waiting, self._frozen = self._frozen or [], None
+        waiting, self.waits = self.waits or [], None
         for call in waiting:
             call()
 
     @property
     def frozen(self) -> bool:
         """Whether it stands still."""
-        return self._frozen is not None
+        return self.waits is not None
 
     def wedge(self, actor: str, fault: str = "") -> None:
         """The next turn of that actor (a prefix of its name) never comes back: the watchdog takes its thread away."""
