@@ -325,23 +325,26 @@ class Decoder:
         return Seen(record)
 
     def _seen_child(self, child: ChildKind, name: str, namespace: str, uid: str, version: int, rest: list[Any]) -> Seen:
-        values = iter(rest)
-        healthy = next(values)
-        heartbeat = (next(values) or "") if child.health.heartbeat else ""
-        since = ""
-        if child.health.condition:
-            for condition in next(values) or ():
-                if condition.type == child.health.condition:
+        health = child.health
+        healthy, at = rest[0], 1
+        heartbeat = since = ""
+        if health.heartbeat:
+            heartbeat, at = rest[at] or "", at + 1
+        if health.condition:
+            for condition in rest[at] or ():
+                if condition.type == health.condition:
                     since = condition.lastTransitionTime or ""
                     break
+            at += 1
         parent = ""
         claims: tuple[str, ...] = ()
-        for mapping in child.mapping:
-            claim = next(values)
-            if isinstance(mapping, OwnerReference):
-                claim = self._owner(claim) if claim else None
+        for mapping, claim in zip(child.mapping, rest[at:], strict=True):
             if not claim:
                 continue
+            if isinstance(mapping, OwnerReference):
+                claim = self._owner(claim)  # noqa: PLW2901  a list of owners, and the name of the one that counts
+                if not claim:
+                    continue
             if not parent:
                 parent = claim
             elif claim != parent and claim not in claims:

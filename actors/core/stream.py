@@ -231,10 +231,14 @@ class Stream:
 
     def wake_s(self) -> float | None:
         """When to call ``tick`` and ``should_end`` at the latest."""
-        times = [self._limit_s(), self._rotate_at_s, self.intake.next_s]
+        earliest_s = self._limit_s()
+        for time_s in (self._rotate_at_s, self.intake.next_s):
+            if time_s is not None and (earliest_s is None or time_s < earliest_s):
+                earliest_s = time_s
         if self._opened_s is not None and not self._told_up and self._staged is None:  # as in tick, or it would spin
-            times.append(self._opened_s + LIVED_S)
-        return min((time for time in times if time is not None), default=None)
+            told_s = self._opened_s + LIVED_S
+            return told_s if earliest_s is None else min(earliest_s, told_s)
+        return earliest_s
 
     # --- what came of it ---
 

@@ -16,27 +16,29 @@ from .apierrors import ApiError, bad_request
 __all__ = ["field_selector", "json_patch", "label_selector", "look_up", "merge_patch"]
 
 Obj = dict[str, Any]
+_ABSENT: Any = object()
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
     """RFC 7386. The result is `target` itself where the patch changes nothing."""
     if not isinstance(patch, dict):
         return patch
-    base: Obj = target if isinstance(target, dict) else {}
-    result: Obj | None = None if isinstance(target, dict) else {}
+    base: Obj = {}
+    result: Obj | None = {}
+    if isinstance(target, dict):
+        base, result = target, None
     for name, value in patch.items():
         if value is None:
             if name in base:
                 result = dict(base) if result is None else result
                 result.pop(name, None)
             continue
-        before = base.get(name)
+        before = base.get(name, _ABSENT)
         after = merge_patch(before, value) if isinstance(value, dict) else value
-        if name not in base or after is not before:
-            if type(after) is type(before) and after == before and name in base:
-                continue
-            result = dict(base) if result is None else result
-            result[name] = after
+        if after is before or (type(after) is type(before) and after == before):
+            continue
+        result = dict(base) if result is None else result
+        result[name] = after
     return base if result is None else result
 
 

@@ -19,7 +19,8 @@ __all__ = ["PctSchedule", "RandomSchedule", "Schedule", "name_of"]
 
 def name_of(mailbox: Mailbox) -> str:
     """The name of the actor that owns the mailbox."""
-    return str(getattr(mailbox.actor, "name", type(mailbox.actor).__name__))
+    name = getattr(mailbox.actor, "name", None)
+    return type(mailbox.actor).__name__ if name is None else str(name)
 
 
 class Schedule(Protocol):

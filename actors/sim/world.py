@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
 from ..core.events import Fact
 from ..core.ports import Cancel, Later, Outcome
 from ..mailbox import CURRENT, TURN_MESSAGES_MAX, Dispatcher, Future, Mailbox
@@ -68,13 +70,10 @@ class _NoLock:
         return None
 
 
-class _Timer:
+class _Timer(msgspec.Struct, eq=False):
     """One callback to come; None when it has been made, or cancelled."""
 
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
+    callback: Callable[[], None] | None
 
     def cancel(self) -> None:
         """It shall not be made."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from attrs import define, evolve, field
 
 from ..actor import Behaviour, Cell, Context, Factory, Wedged
@@ -211,34 +212,31 @@ class ProbedSystem(System):
         return self._probe.wrap(f"cluster/{key.namespace}/{key.name}", super()._cluster(key))
 
 
-class _Timer:
+class _Timer(msgspec.Struct, eq=False):
     """One timer of a process: it goes off for the living, and waits while they are frozen."""
 
-    __slots__ = ("_callback", "_process", "forget")
-
-    forget: Cancel
+    process: Process
+    callback: Callable[[], None] | None
+    forget: Cancel | None = None
     """Takes it off the world's list."""
-
-    def __init__(self, process: Process, callback: Callable[[], None]) -> None:
-        self._process = process
-        self._callback: Callable[[], None] | None = callback
 
     def fire(self) -> None:
         """Its time has come."""
-        process = self._process
+        process = self.process
         if not process.alive:
             return
         if process.waits is not None:
             process.waits.append(self.fire)
             return
-        call, self._callback = self._callback, None
+        call, self.callback = self.callback, None
         if call is not None:
             call()
 
     def cancel(self) -> None:
         """Whoever wanted it does not any more; it may be waiting for the thaw."""
-        self._callback = None
-        self.forget()
+        self.callback = None
+        if self.forget is not None:
+            self.forget()
 
 
 class Process:

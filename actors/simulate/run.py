@@ -151,8 +151,8 @@ class Run:
     def _beat(self, turn: int) -> None:
         """A quarter of the nodes report at a time."""
         stage, now = self.stage, self.stage.world.clock.now()
-        for number, node in enumerate(list(stage.truth.nodes.values())):
-            if number % 4 == turn % 4 and self.muted.get(node.name, -1.0) < now:
+        for node in list(stage.truth.nodes.values())[turn % 4 :: 4]:
+            if self.muted.get(node.name, -1.0) < now:
                 stage.report(node.name, kind=node.kind)
         stage.world.after(self.script.beat_s / 4, lambda: self._beat(turn + 1))
 

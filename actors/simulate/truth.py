@@ -112,7 +112,10 @@ class Truth:
 
     def history(self, parent: ParentKey, kind: str) -> History:
         """That parent's children of that kind."""
-        return self.histories.setdefault((parent, kind), History())
+        found = self.histories.get((parent, kind))
+        if found is None:
+            found = self.histories[parent, kind] = History()
+        return found
 
     def timeout_s(self, parent: ParentKey | None) -> float | None:
         """How long children of ``parent`` may be silent."""
