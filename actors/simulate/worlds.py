@@ -12,7 +12,7 @@ from attrs import frozen
 
 from ..core.quantity import Quota
 from .draw import Draw
-from .run import Run
+from .run import Run, collected_at_the_end
 from .script import Script
 from .stage import StageSettings
 from .steps import Step
@@ -124,10 +124,11 @@ def measure(size: WorldSize, cpu: Callable[[], float]) -> Speed:
 
     run = Run(world_script(size))
     run.samples = look
-    try:
-        run.play()
-    except _Over:
-        pass
+    with collected_at_the_end():
+        try:
+            run.play()
+        except _Over:
+            pass
     result = run.result()
     (from_s, from_cpu_s), (until_s, until_cpu_s) = looks[0], looks[-1]
     return Speed(
