@@ -363,12 +363,12 @@ class Decoder:
         return ""
 
     def _key(self, namespace: str, name: str) -> ParentKey:
-        key = ParentKey(namespace if self._fleet.parent.namespaced else "", name)
-        found = self._keys.get(key)
+        plain = (namespace if self._fleet.parent.namespaced else "", name)  # a NamedTuple is dear to make, and equal
+        found = self._keys.get(plain)
         if found is None:
             if len(self._keys) >= _PARENT_KEYS_MAX:
                 self._keys.clear()
-            self._keys[key] = found = key
+            self._keys[plain] = found = ParentKey(*plain)
         return found
 
     # --- what is not an object, or not a good one ---

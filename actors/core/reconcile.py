@@ -8,7 +8,7 @@ status and nothing is written.
 from __future__ import annotations
 
 import functools
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 from attrs import frozen
@@ -219,7 +219,7 @@ def rfc3339(wall_s: float) -> str:
 
 @functools.lru_cache(maxsize=8)  # everybody asks for the present second: formatting one costs more than a look at a parent
 def _second_text(second: int) -> str:
-    return datetime.fromtimestamp(second, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(second)[:6]  # strftime takes four times as long
 
 
 def replaced_condition(

@@ -373,13 +373,14 @@ class ApiServerModel(Store):
         if not isinstance(given, dict):
             raise bad_request("the patched object has no metadata")
         name = metadata["name"]
-        if given.get("name") != name:
+        if given is not metadata and given.get("name") != name:
             raise bad_request(
                 f"the name of the object ({given.get('name')}) does not match the name on the URL ({name})"
             )
         check_type(resource, new)
-        check_namespace(resource, given, metadata.get("namespace", ""))
-        self._check_has_version(resource, given, name)
+        if given is not metadata:
+            check_namespace(resource, given, metadata.get("namespace", ""))
+            self._check_has_version(resource, given, name)
         if resource.from_view is not None:
             new = resource.from_view(new)
         return self._present(

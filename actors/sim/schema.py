@@ -31,6 +31,11 @@ _PLAIN = frozenset({str, bool, int, float})
 _encode = msgspec.json.Encoder().encode
 
 
+def _is_same(value: Any, old: Any) -> bool:
+    """Whether both are the same JSON. Equal is not enough: 1 is 1.0 and true there; their texts tell them apart."""
+    return bool(value == old) and _encode(value) == _encode(old)
+
+
 @attrs.define
 class Findings:
     """What a pass found: `causes` as in `Status.details.causes` (invalid), and the paths of pruned `unknown` fields."""
@@ -80,6 +85,14 @@ class Node:
     set_list: bool = False
     map_keys: tuple[str, ...] = ()
     atomic: bool = False
+    fits: frozenset[type] = attrs.field(init=False)
+    """The types of values that may stand here, null's included."""
+
+    def __attrs_post_init__(self) -> None:
+        wanted = {"number": ("number", "integer")}.get(self.type, (self.type,))
+        wanted = ("integer", "string") if self.int_or_string else wanted
+        fits = {kind for kind, name in _TYPES.items() if name in wanted or not (self.type or self.int_or_string)}
+        self.fits = frozenset(fits | ({type(None)} if self.nullable or not self.type else set()))
 
     def admit(self, value: Any, old: Any, path: str, out: Findings) -> Any:
         """Return `value` pruned and defaulted (the same object where nothing changed); add what is wrong to `out`.
@@ -89,14 +102,12 @@ class Node:
         """
         if value is old:
             return value
-        if value is None:
-            if not self.nullable and self.type:
-                self._wrong_type(value, path, out)
-            return value
-        if not self._type_fits(value):
+        kind = type(value)
+        if kind not in self.fits:
             self._wrong_type(value, path, out)
             return value
-        kind = type(value)
+        if value is None:
+            return value
         if kind is dict:
             value = self._admit_object(value, old, path, out)
         elif kind is list:
@@ -109,12 +120,6 @@ class Node:
             allowed = ", ".join(_show(one) for one in self.enum)
             out.add("FieldValueNotSupported", path, f"Unsupported value: {_show(value)}: supported values: {allowed}")
         return value
-
-    def _type_fits(self, value: Any) -> bool:
-        actual = _TYPES[type(value)]
-        if self.int_or_string:
-            return actual in ("integer", "string")
-        return not self.type or actual == self.type or (self.type == "number" and actual == "integer")
 
     def _wrong_type(self, value: Any, path: str, out: Findings) -> None:
         actual = _type_of(value)
@@ -132,9 +137,11 @@ class Node:
         changed: dict[str, Any] | None = None
         for name, item in value.items():
             stored = before.get(name, _MISSING)
-            kind = type(item)
-            if item is stored and item is not None or kind in _PLAIN and kind is type(stored) and item == stored:
+            if item is stored and item is not None:
                 continue  # it was admitted before
+            kind = type(item)
+            if kind in _PLAIN and kind is type(stored) and item == stored:
+                continue
             node = known.get(name) or self.values
             if node is None:
                 if not (self.preserve or self.any_value):
@@ -168,15 +175,20 @@ class Node:
         return result
 
     def _admit_list(self, value: list[Any], old: Any, path: str, out: Findings) -> list[Any]:
-        """A list comes as a whole, even where one of its items has changed: each is compared with the stored one at its
-        place.
+        """A list comes as a whole, even where one of its items has changed: what says what the stored one at its place says
+        becomes that one.
         """
+        if _is_same(value, old):
+            return old  # type: ignore[no-any-return]  # the same JSON as a list is a list
         result = value
         if self.items is not None:
             before = old if isinstance(old, list) else []
             missing = itertools.repeat(_MISSING)
             pairs = enumerate(zip(value, itertools.chain(before, missing), strict=False))
-            admitted = [self.items.admit(item, stored, f"{path}[{at}]", out) for at, (item, stored) in pairs]
+            admitted = [
+                stored if _is_same(item, stored) else self.items.admit(item, stored, f"{path}[{at}]", out)
+                for at, (item, stored) in pairs
+            ]
             if any(new is not item for new, item in zip(admitted, value, strict=True)):
                 result = admitted
         if self.items_max is not None and len(result) > self.items_max:

@@ -8,9 +8,9 @@ follows from here.
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -166,5 +166,5 @@ class Store:
         second = int(self._clock())
         if second != self._second:  # formatting costs as much as half a commit
             self._second = second
-            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._second_text = "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(second)[:6]
         return self._second_text

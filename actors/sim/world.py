@@ -24,6 +24,7 @@ from .schedule import RandomSchedule, Schedule, name_of
 
 EPOCH_S = 1_750_000_000.0  # the virtual wall clock's start; arbitrary, fixed so that traces compare
 TURNS_MAX = 5_000_000  # a run that needs more is a hot loop: turned into a failure
+TRACED_MAX = 1_000  # arbitrary: enough that one call of the hash is nothing, few enough to be no memory
 TURNS_AT_ONCE_MAX = 100_000  # at one instant; 10,000 actors that start together need some 40,000
 
 
@@ -116,6 +117,8 @@ class World:
         self._on_fact = on_fact
         self._turn_messages_max = min(turn_messages_max, TURN_MESSAGES_MAX)
         self._trace = hashlib.sha256()
+        self._traced: list[str] = []
+        """What is to be hashed yet: many turns at once."""
 
     # --- the Dispatcher interface -------------------------------------------------------------------------------------
     def facts(self, fact: Fact) -> None:
@@ -219,7 +222,12 @@ class World:
 
     def trace_hash(self) -> str:
         """Names the run so far: which actor ran when."""
+        self._hash()
         return self._trace.hexdigest()
+
+    def _hash(self) -> None:
+        self._trace.update("".join(self._traced).encode())
+        self._traced.clear()
 
     def seen(self, kind: type[Fact]) -> list[Any]:
         """Every fact of that class so far."""
@@ -247,7 +255,9 @@ class World:
         mailbox = self._ready[index]
         self._ready[index] = self._ready[-1]
         self._ready.pop()
-        self._trace.update(f"{now_s!r} {name_of(mailbox)}\n".encode())
+        self._traced.append(f"{now_s!r} {name_of(mailbox)}\n")
+        if len(self._traced) >= TRACED_MAX:
+            self._hash()
         self._in_turn = True
         token = CURRENT.set(self)  # as ``using`` does, without a generator for each turn
         try:

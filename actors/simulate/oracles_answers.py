@@ -164,9 +164,8 @@ class SilenceNoticed(Oracle):
 
     def _judge(self, parent: ParentKey, kind: str, silent_s: float, since_s: float) -> None:
         members = self.stage.truth.history(parent, kind).members.values()
-        owed = sum(
-            1 for node in members if node.healthy and node.beat_s < self.now - silent_s and node.moved_s < since_s
-        )
+        limit_s = self.now - silent_s
+        owed = sum(1 for node in members if node.healthy and node.beat_s < limit_s and node.moved_s < since_s)
         if not owed or not self.court.expected(parent, kind, since_s) or since_s < 0:
             return
         status = self.stage.status(parent)

@@ -60,10 +60,10 @@ class StatusTrue(Oracle):
     def _window_start_s(self, parent: ParentKey, kind: str) -> float:
         """From when on a value may have been true: tight, unless something on the way is impaired or just was."""
         parts = (f"api:{kind}", "write", f"write:{parent.name}", "operator", f"actor:{actor_of(parent)}")
-        start_s = self.now - TIGHT_S
+        tight_s = start_s = self.now - TIGHT_S
         for part in parts:
             until_s = self.stage.impaired_until_s.get(part, -math.inf)
-            if until_s >= self.now - TIGHT_S:
+            if until_s >= tight_s:
                 start_s = min(start_s, self.stage.impaired_from_s[part] - TIGHT_S)
         return start_s
 

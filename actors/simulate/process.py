@@ -244,6 +244,8 @@ class Process:
 
     def __init__(self, world: World, number: int, *, on_fact: Callable[[Fact], None]) -> None:
         self.world = world
+        self.clock: Clock = world.clock
+        self.random: Random = world.random
         self.number = number
         self.probe = Probe(world)
         self.alive = True
@@ -259,16 +261,6 @@ class Process:
         """(prefix of the actor's name, the fault's id)"""
 
     # --- the Dispatcher interface -------------------------------------------------------------------------------------
-    @property
-    def clock(self) -> Clock:
-        """The world's."""
-        return self.world.clock
-
-    @property
-    def random(self) -> Random:
-        """The world's."""
-        return self.world.random
-
     def facts(self, fact: Fact) -> None:
         """On record, while it lives."""
         if self.alive:
