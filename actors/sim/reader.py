@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -68,6 +69,8 @@ class _Kind:
         self.draining = False
         self.swallowed = False
         self.alarm: Cancel | None = None
+        self.opened_s: float | None = None
+        self.told = 0
         self.timeouts: dict[ParentKey, float] = {}
         self.begun: tuple[int, Deliver] | None = None
         self.crashes = 0
@@ -99,6 +102,10 @@ class SimReader:
         """Given the kind, a number that differs for each stream, and the lines."""
         self.staleness: Callable[[str], int] = lambda _kind: 0
         """By kind: how many changes behind the server is that answers lists."""
+        self.bend: Callable[[bytes], bytes] = lambda raw: raw
+        """What a list makes of an object's JSON: perhaps something that nobody can read."""
+        self.resumed: Callable[[str, int, int], None] = lambda _kind, _asked, _told: None
+        """Hears of each watch that is asked for: the kind, from which version, and the newest that it has been told."""
         self._watch_s, self._page_items = watch_s, page_items
         self._server_wall = server_wall or timers.clock.wall  # the Date of the server's answers
         self.requests: dict[str, int] = {ref.kind: 0 for ref in fleet.kinds}
@@ -197,11 +204,20 @@ class SimReader:
         if cursor is not None:
             cursor.fail(refusal)
 
-    def rewind(self, kind: str, changes: int) -> None:
-        """The open stream brings its last ``changes`` changes again."""
+    def rewind(self, kind: str, changes: int, every_s: float = 0.0) -> None:
+        """The open stream brings its last ``changes`` changes again, all at once or one every ``every_s``."""
         each = self._kinds[kind]
-        if each.cursor is not None and each.stream is not None and not each.swallowed:
-            each.stream.lines(list(each.recent)[-changes:], self._timers.clock.now())
+        if each.cursor is None or each.swallowed:
+            return
+        lines = list(each.recent)[-changes:]
+        if not every_s:
+            self._again(each, lines)
+        for number, line in enumerate(lines if every_s else ()):
+            self._later(each, number * every_s, partial(self._again, each, [line]))
+
+    def _again(self, each: _Kind, lines: list[bytes]) -> None:
+        if each.stream is not None and not each.swallowed:
+            each.stream.lines(lines, self._timers.clock.now())
             self._look(each)
 
     def crash(self, kind: str) -> None:
@@ -227,6 +243,11 @@ class SimReader:
         """What the intake holds: uid → namespace, name, newest version."""
         return self._kinds[kind].intake.versions()
 
+    def open_for_s(self, kind: str) -> float | None:
+        """For how long that kind's watch has been open; None where it is not."""
+        opened_s = self._kinds[kind].opened_s
+        return None if opened_s is None else self._timers.clock.now() - opened_s
+
     # --- inside ---
 
     def _later(self, each: _Kind, delay_s: float, call: Callable[[], None]) -> None:
@@ -242,6 +263,7 @@ class SimReader:
         """Forget the request under way and all that was to come of it."""
         each.turn += 1
         each.pausing = each.draining = each.swallowed = False
+        each.opened_s = None
         if each.alarm is not None:
             each.alarm()
             each.alarm = None
@@ -286,8 +308,10 @@ class SimReader:
             listing = self._api.list(
                 each.resource, namespace=each.namespace, limit=self._page_items, continue_token=action.token
             )
-        items = [msgspec.Raw(stored.raw) for stored in listing.items]
+        items = [msgspec.Raw(self.bend(stored.raw)) for stored in listing.items]
         page = Page(items, listing.resource_version, listing.continue_token)
+        if not listing.continue_token:
+            each.told = max(each.told, listing.resource_version)
         each.stream.page(page, self._timers.clock.now(), self._server_wall())
         self._later(each, 0.0, lambda: self._step(each))
 
@@ -309,9 +333,11 @@ class SimReader:
                 bookmarks=True, wake=wake,
             )  # fmt: skip
         else:
+            self.resumed(each.decoder.kind, action.version, each.told)
             each.cursor = self._api.watch(
                 each.resource, namespace=each.namespace, resource_version=str(action.version), bookmarks=True, wake=wake
             )
+        each.opened_s = self._timers.clock.now()
         each.stream.opened(self._timers.clock.now(), self._server_wall())
         self._later(each, action.timeout_s, lambda: self._time_out(each))
         self._drain(each)
@@ -323,11 +349,10 @@ class SimReader:
         cursor, turn = each.cursor, each.turn
         try:
             while cursor.pending() and each.turn == turn:
-                lines = [event.line() for event in cursor.poll()]
+                events = cursor.poll()
+                lines = [event.line() for event in events]
                 each.recent.extend(lines)
-                if self.mangle is not None:
-                    lines = self.mangle(each.decoder.kind, each.turn, lines)
-                each.stream.lines(lines, self._timers.clock.now())
+                self._tell(each, lines, max((event.resource_version for event in events), default=0))
         except Refusal as refusal:
             self._ended(each, _translated(refusal))
             return
@@ -341,11 +366,18 @@ class SimReader:
         turn = each.turn
         self._drain(each)
         if each.turn == turn:
-            lines = [each.cursor.bookmark().line()]
-            if self.mangle is not None:
-                lines = self.mangle(each.decoder.kind, each.turn, lines)
-            each.stream.lines(lines, self._timers.clock.now())
+            bookmark = each.cursor.bookmark()
+            self._tell(each, [bookmark.line()], bookmark.resource_version)
             self._ended(each, None)
+
+    def _tell(self, each: _Kind, lines: list[bytes], newest: int) -> None:
+        """These lines arrive, up to the version ``newest``; or what a fault makes of them."""
+        assert each.stream is not None
+        if self.mangle is not None:
+            lines = self.mangle(each.decoder.kind, each.turn, lines)
+        if lines:
+            each.told = max(each.told, newest)
+        each.stream.lines(lines, self._timers.clock.now())
 
     def _ended(self, each: _Kind, error: ApiError | None) -> None:
         assert each.stream is not None

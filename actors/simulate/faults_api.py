@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Any
 
 from ..core.errors import ApiError, ApiThrottled, Expired, Forbidden, NotFound, Unauthorized, Unreachable
@@ -12,10 +14,13 @@ from ..sim.reader import SimReader
 from .catalogue import Shape, fault
 from .draw import Draw
 from .stage import CLUSTERS, PLURALS, RECOVER_S, Stage
-from .steps import verb
+from .steps import node_kind, verb
 
 __all__ = ["heal_api", "install"]
 
+_VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
+STALE_MAX_S = 45.0
+"""For how long at a time lists may be behind: after a minute a reader takes the server for one that was restored."""
 _ERRORS: dict[str, Any] = {
     "missing": NotFound, "forbidden": Forbidden, "unauthorized": Unauthorized, "unavailable": Unreachable,
     "gone": Expired,
@@ -94,6 +99,7 @@ def lag(stage: Stage, kind: str, seconds: float, for_s: float) -> None:
     """That kind's changes come late; the others' do not."""
     _impair(stage, kind, for_s + seconds, 5.0)
     until_s = stage.world.clock.now() + for_s
+    stage.impair(f"late:{kind}", until_s + seconds + 1.0)
     stage.broken.lags[kind] = (until_s, seconds)
     _reader(stage, stage.set_lags)
     stage.world.after(for_s, lambda: _reader(stage, stage.set_lags))
@@ -148,16 +154,55 @@ def garbage(stage: Stage, kind: str, what: str) -> None:
 @verb("stale-lists")
 def stale_lists(stage: Stage, kind: str, changes: int, for_s: float) -> None:
     """Somebody wants a new list, and it comes from a server that is so many changes behind."""
+    now = stage.world.clock.now()
+    _, before_s, since_s = stage.broken.stale.get(kind, (0, -1.0, now))
+    since_s = since_s if before_s >= now else now
+    until_s = min(now + for_s, since_s + STALE_MAX_S)  # a server that stays behind for longer has been restored
     _impair(stage, kind, for_s, RECOVER_S + 30.0)
-    stage.broken.stale[kind] = (changes, stage.world.clock.now() + for_s)
+    stage.broken.stale[kind] = (changes, until_s, since_s)
     _reader(stage, lambda reader: reader.relist(kind))
 
 
 @verb("replay")
-def replay(stage: Stage, kind: str, changes: int) -> None:
-    """The stream brings the last changes again, as after a failover to a server that is behind."""
-    _impair(stage, kind, 0.0, 5.0)
-    _reader(stage, lambda reader: reader.rewind(kind, changes))
+def replay(stage: Stage, kind: str, changes: int, every_s: float = 0.0) -> None:
+    """The stream brings the last changes again, as after a failover to a server that is behind: all at once, or apart."""
+    _impair(stage, kind, changes * every_s, 5.0)
+    _reader(stage, lambda reader: reader.rewind(kind, changes, every_s))
+
+
+@verb("spoil")
+def spoil(stage: Stage, name: str, for_s: float) -> None:
+    """That node's object becomes one that we cannot read, and stays so in lists, until somebody mends it."""
+    kind = node_kind(name)
+    for node in list(stage.truth.nodes.values()):
+        if node.name == name and node.uid not in stage.broken.spoilt:
+            _impair(stage, kind, for_s)
+            stage.touch(PLURALS[kind], name, {"metadata": {"labels": {"spoilt": "yes"}}})
+            stage.broken.spoilt[node.uid] = stage.api.resource_version
+            stage.world.after(for_s, partial(_mend, stage, node.uid))
+
+
+def _mend(stage: Stage, uid: str) -> None:
+    if stage.broken.away_until_s > stage.world.clock.now():
+        stage.world.after(1.0, lambda: _mend(stage, uid))
+        return
+    node = stage.truth.nodes.get(uid)
+    if uid in stage.broken.spoilt:
+        del stage.broken.spoilt[uid]
+        if node is not None:
+            stage.touch(PLURALS[node.kind], node.name, {"metadata": {"labels": {"spoilt": None}}})
+
+
+@verb("away")
+def away(stage: Stage, for_s: float) -> None:
+    """The API server is away for everybody: for users, for nodes and for us."""
+    until_s = stage.world.clock.now() + for_s
+    for kind in (stage.fleet.parent.kind, *stage.child_kinds):
+        _impair(stage, kind, for_s)
+        _reader(stage, lambda reader, kind=kind: reader.cut(kind))
+    stage.impair("write", until_s + 40.0)
+    stage.writer.fates.insert(0, Fate("unavailable", until_s))
+    stage.broken.away_until_s = max(stage.broken.away_until_s, until_s)
 
 
 @verb("relist")
@@ -171,6 +216,14 @@ def relist(stage: Stage, kind: str, compact_after_s: float | None) -> None:
         stage.world.after(compact_after_s, stage.api.compact)
 
 
+def mend_all(stage: Stage, kind: str = "") -> None:
+    """Somebody mends what is spoilt (of that kind): who has never read an object cannot know of it."""
+    for uid in list(stage.broken.spoilt):
+        node = stage.truth.nodes.get(uid)
+        if node is None or kind in ("", node.kind):
+            _mend(stage, uid)
+
+
 def heal_api(stage: Stage) -> None:
     """End all of these. What the operator has not recovered from yet is still impaired."""
     if stage.settings.watch_s > WATCH_S:  # no stream ends by itself: somebody must end the dead ones
@@ -179,6 +232,8 @@ def heal_api(stage: Stage) -> None:
             stage.impaired_until_s[part] = min(stage.impaired_until_s.get(part, -1.0), stage.world.clock.now())
             _impair(stage, kind)
             _reader(stage, lambda reader, kind=kind: reader.cut(kind))
+    stage.broken.away_until_s = min(stage.broken.away_until_s, stage.world.clock.now())
+    mend_all(stage)
     stage.broken.lags.clear()
     stage.broken.manglings.clear()
     stage.broken.mutes.clear()
@@ -240,7 +295,7 @@ def _a7(draw: Draw, shape: Shape) -> Any:
 def _a8(draw: Draw, shape: Shape) -> Any:
     kind = draw.pick(shape.kinds)
     if draw.chance(0.5):
-        return [(_at(draw, shape), "replay", (kind, draw.whole(1, 30)))]
+        return [(_at(draw, shape), "replay", (kind, draw.whole(1, 30), draw.pick((0.0, 0.02, 0.3))))]
     return [(_at(draw, shape), "stale-lists", (kind, draw.whole(1, 20), draw.between(1.0, 20.0)))]
 
 
@@ -260,8 +315,10 @@ def _a10(draw: Draw, shape: Shape) -> Any:
     return [(at_s, "overwrite-status", (name,))]
 
 
-@fault("A11", "429 or 503 with Retry-After")
+@fault("A11", "429 or 503 with Retry-After, or away for everybody")
 def _a11(draw: Draw, shape: Shape) -> Any:
+    if draw.chance(0.25):
+        return [(_at(draw, shape), "away", (draw.between(3.0, 30.0),))]
     wish_s = draw.pick((0.0, 5.0, 20.0))
     if draw.chance(0.5):
         return [(_at(draw, shape), "refuse-writes", ("throttled", draw.between(0.5, 10.0), 1.0, wish_s, ""))]
@@ -286,6 +343,10 @@ def _a13(draw: Draw, shape: Shape) -> Any:
 
 @fault("A14", "lines that cannot be read", times=(6, 10))
 def _a14(draw: Draw, shape: Shape) -> Any:
+    if draw.chance(0.4):
+        at_s, node, for_s = _at(draw, shape), draw.pick(shape.nodes), draw.between(2.0, 30.0)
+        listed_s = at_s + draw.between(0.2, for_s)
+        return [(at_s, "spoil", (node, for_s)), (listed_s, "relist", (node_kind(node), None))]
     what = draw.pick((*_GARBAGE, *_GARBAGE, "huge"))
     return [(_at(draw, shape), "garbage", (draw.pick(shape.kinds), what))]
 
@@ -373,6 +434,8 @@ def install(stage: Stage, reader: SimReader) -> None:
 
     def refuse(kind: str, _action: Any) -> ApiError | None:
         how, until_s, wish_s = stage.broken.refusals.get(kind, ("", -1.0, None))
+        if stage.broken.away_until_s > now():
+            how, until_s = "unavailable", stage.broken.away_until_s
         refused = now() < until_s
         for heard in stage.on_read:
             heard(kind, wish_s if refused and how == "throttled" else None)
@@ -383,11 +446,23 @@ def install(stage: Stage, reader: SimReader) -> None:
         error: ApiError = _ERRORS[how](f"{how}: planted")
         return error
 
+    def resumed(kind: str, asked: int, told: int) -> None:
+        for heard in stage.on_resume:
+            heard(kind, asked, told)
+
+    def bent(raw: bytes) -> bytes:
+        for uid, since in stage.broken.spoilt.items():
+            version = _VERSION.search(raw) if uid.encode() in raw else None
+            if version is not None and int(version[1]) >= since:
+                return raw.replace(b'"spec":{', b'"spec":7,"was":{', 1)
+        return raw
+
     def silent(kind: str, _action: Any) -> bool:
         return stage.broken.mutes.get(kind, -1.0) > now()
 
     def mangled(kind: str, stream: int, lines: list[bytes]) -> list[bytes]:
         how, until_s = stage.broken.manglings.get(kind, ("", -1.0))
+        lines = [bent(line) for line in lines] if stage.broken.spoilt else lines
         if until_s <= now():
             return lines
         if how == "twice":
@@ -398,7 +473,9 @@ def install(stage: Stage, reader: SimReader) -> None:
         return [line for line in lines if not line.startswith(b'{"type":"BOOKMARK"') or b"initial-events-end" in line]
 
     reader.fail, reader.mute, reader.mangle = refuse, silent, mangled
+    reader.bend, reader.resumed = bent, resumed
     reader.staleness = lambda kind: (
         stage.broken.stale[kind][0] if stage.broken.stale.get(kind, (0, -1.0))[1] > now() else 0
     )
+    mend_all(stage)
     stage.set_lags(reader)

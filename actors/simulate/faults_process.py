@@ -11,6 +11,7 @@ from ..messages import CloseUp, ItemsAnswered, PassivateWanted, RepairsWanted, S
 from ..sim.reader import Deliver
 from .catalogue import Shape, fault
 from .draw import Draw
+from .faults_api import mend_all
 from .process import WEDGE_AFTER_S, Strike
 from .stage import CLUSTERS, RECOVER_S, Stage
 from .steps import verb
@@ -184,6 +185,7 @@ def slow_threads(stage: Stage, actor: str, seconds: float, for_s: float) -> None
 def crash_reader(stage: Stage, kind: str) -> None:
     """The reader of that kind dies, and with it all that it holds."""
     stage.impair(f"api:{kind}", stage.world.clock.now() + RECOVER_S)
+    mend_all(stage, kind)
     if stage.reader is not None:
         stage.reader.crash(kind)
 
@@ -201,6 +203,7 @@ def fill_pipe(stage: Stage, kind: str, for_s: float) -> None:
     """The pipe is full: nothing of that kind comes through until then, and then all of it does."""
     now = stage.world.clock.now()
     stage.impair(f"api:{kind}", now + for_s + 10.0)
+    stage.impair(f"late:{kind}", now + for_s + 1.0)
     stage.broken.pipe_held.setdefault(kind, [])
     stage.pipe = _pipe(stage)
     stage.world.after(for_s, lambda: _flush(stage, kind))

@@ -86,8 +86,12 @@ class Broken:
     """By kind: until when requests get no answer."""
     refusals: dict[str, tuple[str, float, float | None]] = field(factory=dict)
     """By kind: how requests are refused, until when, and with which Retry-After."""
-    stale: dict[str, tuple[int, float]] = field(factory=dict)
-    """By kind: how many changes lists are behind, and until when."""
+    stale: dict[str, tuple[int, float, float]] = field(factory=dict)
+    """By kind: how many changes lists are behind, until when, and since when."""
+    away_until_s: float = -1.0
+    """Until when the API server is (or was) away for everybody: users, nodes and us."""
+    spoilt: dict[str, int] = field(factory=dict)
+    """By uid: from which version on that node's object is one that we cannot read. The API server lets nobody change it."""
     twice_until_s: float = -1.0
     """Until when each call's end is told twice."""
     deaths: dict[str, list[float]] = field(factory=dict)
@@ -150,6 +154,8 @@ class Stage:
         self.on_mail: list[Callable[[str, Objects | StreamChanged], None]] = []
         self.on_read: list[Callable[[str, float | None], None]] = []
         """Hears (kind, Retry-After where it is refused with one) of each request for a list or a watch."""
+        self.on_resume: list[Callable[[str, int, int], None]] = []
+        """Hears (kind, version asked for, newest version told) of each watch that goes on where one has been."""
         self.on_kill: list[Callable[[], None]] = []
         self.pipe: Callable[[str, Objects | StreamChanged, Deliver], None] | None = None
         """In place of the delivery of mail: may hold, halve or lose it."""
@@ -354,7 +360,7 @@ class Stage:
     def report(self, name: str, healthy: bool | None = None, *, kind: str) -> None:
         """The node reports its heartbeat, and its health where one is given (else what it was; never reported: nothing)."""
         stored = self._get(PLURALS[kind], name)
-        if stored is None:
+        if stored is None or stored["metadata"]["uid"] in self.broken.spoilt:
             return
         old = stored.get("status") or {}
         if healthy is None:
@@ -375,7 +381,7 @@ class Stage:
     def move(self, name: str, cluster: str, *, kind: str) -> None:
         """The node changes its parent, by the way it names one."""
         stored = self._get(PLURALS[kind], name)
-        if stored is None:
+        if stored is None or stored["metadata"]["uid"] in self.broken.spoilt:
             return
         metadata = stored["metadata"]
         if metadata.get("ownerReferences"):
@@ -408,8 +414,9 @@ class Stage:
         except Refusal:
             return None
 
-    @staticmethod
-    def _try(write: Callable[[], Any]) -> bool:
+    def _try(self, write: Callable[[], Any]) -> bool:
+        if self.broken.away_until_s > self.world.clock.now():
+            return False
         try:
             write()
         except Refusal:
@@ -426,7 +433,9 @@ class Stage:
 
     def _cure(self, repair: Repair) -> None:
         node = self.truth.nodes.get(repair.uid)
-        if node is not None:
+        if self.broken.away_until_s > self.world.clock.now():  # an agent goes on trying
+            self.world.after(1.0, lambda: self._cure(repair))
+        elif node is not None:
             self.report(node.name, True, kind=node.kind)
 
     def find(self, uid: str) -> NodeTruth | None:

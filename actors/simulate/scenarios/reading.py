@@ -251,7 +251,7 @@ def _lists_from_behind(stage: Stage, kind: str, changes: int, for_s: float) -> N
     now, clock = stage.world.clock.now(), stage.world.clock
     until_s = now + for_s
     stage.impair(f"api:{kind}", until_s + RECOVER_S)
-    stage.broken.stale[kind] = (changes, until_s)
+    stage.broken.stale[kind] = (changes, until_s, stage.world.clock.now())
     if stage.reader is not None:
         stage.reader.mute = lambda asked, action: asked == kind and isinstance(action, Watch) and clock.now() < until_s
         stage.reader.expire(kind, expired("planted: too old resource version"))
