@@ -33,6 +33,8 @@ class Answered(Oracle):
         self._forgot_s: dict[str, float] = {}
         self._uids: dict[str, str] = {}
         self._wanted: dict[ParentKey, set[str]] = {}
+        self._settled: dict[tuple[ParentKey, str], str] = {}
+        self._sent_s: dict[str, float] = {}
         self._moves: dict[str, int] = {}
         self._deaths: dict[str, int] = {}
         self.stage.backend.on_send.append(self._sent)
@@ -48,9 +50,12 @@ class Answered(Oracle):
         self._owed.clear()
         self._answered.clear()
         self._heard.clear()
+        self._settled.clear()
 
     def _wish(self, _actor: str, message: RepairsWanted) -> None:
-        self._wanted[message.parent] = {item.key for item in message.items}
+        wanted = self._wanted[message.parent] = {item.key for item in message.items}
+        for parent, key in [each for each in self._settled if each[0] == message.parent and each[1] not in wanted]:
+            del self._settled[parent, key]
 
     def _objects(self, actor: str, message: Objects) -> None:
         if message.replace and message.kind == self.stage.fleet.parent.kind:  # perhaps it has just woken
@@ -67,7 +72,11 @@ class Answered(Oracle):
 
     def _sent(self, call: Call) -> None:
         self._calls[call.id] = call
+        self._sent_s[call.id] = self.now
         for item in call.items:
+            said = self._settled.get((item.parent, item.key))
+            if said is not None:
+                self.no(f"{item.payload['name']} is sent again for {item.parent}: the backend has {said} it")
             self._uids[item.key] = item.uid
             self._owed.pop((actor_of(item.parent), item.key), None)
             self._again.discard((actor_of(item.parent), item.key))
@@ -77,8 +86,10 @@ class Answered(Oracle):
 
     def _ended(self, _actor: str, message: CallEnded) -> None:
         call, reply = self._calls.pop(message.call, None), message.outcome.value
+        took_s = self.now - self._sent_s.pop(message.call, self.now)
         if call is None or reply is None:
             return
+        in_time = took_s < self.stage.settings.call_timeout_s + self.stage.settings.lateness_s - 0.1
         for item in call.items:
             result = reply.results.get(item.key)
             if result is None or result.status not in ("accepted", "failed"):
@@ -89,6 +100,8 @@ class Answered(Oracle):
                 ItemAnswer.DONE if result.status == "accepted" else ItemAnswer.FAILED
             )
             if item.key in self._wanted.get(item.parent, ()):
+                if in_time:  # else it had been given up
+                    self._settled[item.parent, item.key] = result.status
                 self.stage.world.after(1.0, partial(self._due, item.parent, item.key, self.stage.lives))
 
     def _due(self, parent: ParentKey, key: str, life: int) -> None:

@@ -171,7 +171,8 @@ class Bounded(Oracle):
         objects = len(self.stage.truth.nodes) + len(self.stage.truth.parents)
         limit = 200 + 6 * objects
         cells = dict(system.cells())
-        for name, cell in cells.items():
+        parents = {name: statistics_of(ref) for name, ref in _clusters(system.refs.get("directory")).items()}
+        for name, cell in (cells | parents).items():
             if int(cell.get("mailbox", 0)) > limit:
                 self.no(f"{name} has {cell['mailbox']} messages waiting, with {objects} objects")
         gateway = cells.get("gateway", {})
@@ -368,9 +369,10 @@ def _state(system: System, actor: str) -> str:
     return "" if ref is None else str(statistics_of(ref)["state"])
 
 
-def _clusters(directory: Any) -> list[str]:
+def _clusters(directory: Any) -> dict[str, Any]:
+    """The actors of parents that are alive, by name."""
     cell = None if directory is None else directory._actor_weakref()  # noqa: SLF001  looked at, never touched
-    return [] if not isinstance(cell, Cell) else [name for name, ref in cell.children.items() if ref.is_alive()]
+    return {} if not isinstance(cell, Cell) else {name: ref for name, ref in cell.children.items() if ref.is_alive()}
 
 
 PROCESS_ORACLES: tuple[type[Oracle], ...] = (Supervised, NoSurprise, Bounded, NoGhosts, Converges, Rests)

@@ -30,6 +30,7 @@ from .faults_process import install as install_process
 from .oracles_answers import ANSWER_ORACLES
 from .oracles_backend import BACKEND_ORACLES
 from .oracles_process import PROCESS_ORACLES
+from .oracles_reading import READING_ORACLES
 from .oracles_status import STATUS_ORACLES
 from .process import Strike
 from .script import Script
@@ -38,7 +39,7 @@ from .steps import Step, verb
 
 __all__ = ["ORACLES", "Result", "Run", "collected_at_the_end", "play"]
 
-ORACLES = (*STATUS_ORACLES, *BACKEND_ORACLES, *ANSWER_ORACLES, *PROCESS_ORACLES)
+ORACLES = (*STATUS_ORACLES, *BACKEND_ORACLES, *ANSWER_ORACLES, *READING_ORACLES, *PROCESS_ORACLES)
 REST_S = 60.0
 POLL_S = 5.0
 STORY_LINES = 40
