@@ -32,7 +32,7 @@ from attrs import define, field, frozen
 from ratelimit import RateLimitException, limits
 
 from .actor import Behaviour, Context
-from .core.backoff import Breaker, Pause, full_jitter_s
+from .core.backoff import Breaker, BreakerState, Pause, full_jitter_s
 from .core.batch import QUANTUM, Queue, when_to_send
 from .core.errors import BackendError, CallTimeout, Malformed, Misconfigured, Refused, Throttled, Unavailable
 from .core.events import BackendPaused, BreakerMoved, CallAnswered, CallSent, FuseTripped, ItemsWithdrawn
@@ -94,10 +94,11 @@ class _Asker:
 
 @define(eq=False)
 class _Open:
-    """A call under way. ``cancelled`` is read on the executor: what has not begun by then does not begin."""
+    """A call under way. ``part`` of a refused one; ``cancelled`` is read on the executor: what has not begun does not begin."""
 
     call: Call
     slot: Slot
+    part: bool = False
     cancelled: bool = False
 
 
@@ -226,9 +227,10 @@ class BatchGatewayActor(Behaviour):
     def _send_batch(self, now: float) -> None:
         """One batch: checked item by item, then a slot, then the fuse. May find that nothing of it is wanted."""
         oldest_s = min(now, self._queue.oldest_ready_s)
-        if self._suspects and (self._suspects_turn or self._queue_due_s(now) > now):
+        part = bool(self._suspects) and (self._suspects_first() or self._queue_due_s(now) > now)
+        if part:
             items, refused = self._recheck(self._suspects.popleft(), now)
-            self._suspects_turn = False  # in turn with the rest: a poisoned item must not hold up the healthy ones
+            self._suspects_turn = False
         else:
             items, refused = self._queue.take(self._settings.batch_max, self._still_wanted, now)
             self._suspects_turn = True
@@ -240,7 +242,7 @@ class BatchGatewayActor(Behaviour):
         name = call_id(self.ctx.random)
         slot = self._ledger.take(now, name, tuple(item.uid for item in items))
         call = Call(id=name, operation=self._settings.operation, items=items, timeout_s=self._settings.call_timeout_s)
-        opened = self._calls[name] = _Open(call, slot)
+        opened = self._calls[name] = _Open(call, slot, part)
         if self._breaker.sent(name):
             self._breaker_moved()
         self._stamp_ns = slot.stamp_ns
@@ -254,6 +256,10 @@ class BatchGatewayActor(Behaviour):
         parents, waited_s = len({item.parent for item in items}), now - oldest_s
         sent = CallSent(operation=call.operation, call=name, items=len(items), parents=parents, waited_s=waited_s)
         self.ctx.emit(sent)
+
+    def _suspects_first(self) -> bool:
+        """In turn with the rest: a poisoned item must not hold up the healthy ones. As a probe, they would tell less."""
+        return self._suspects_turn and self._breaker.state is BreakerState.CLOSED
 
     def _leave(self, opened: _Open) -> None:
         """The one function that sends. Only ever called through the fuse."""
@@ -409,11 +415,17 @@ class BatchGatewayActor(Behaviour):
         self._note(opened, _OUTCOMES.get(type(error), "unavailable"), now, {"retried": len(call.items)}, message)
 
     def _refused(self, opened: _Open, error: Refused, now: float) -> None:
-        """The request itself is not accepted. One bad item may be why: halves are sent apart until it stands alone."""
+        """The request itself is not accepted. One bad item may be why: halves are sent apart until it stands alone.
+
+        For the breaker only a batch from the queue counts: that its parts are refused is the search's own doing.
+        """
         call, items = opened.call, opened.call.items
         self._ledger.release(call.id, now, unknown=False)
         self._pause.answered(opened.slot.taken_s)
-        self._not_reached(call.id, error, now)
+        if not opened.part:
+            self._not_reached(call.id, error, now)
+        elif self._breaker.refused_again(call.id, now):
+            self._breaker_moved(str(error))
         if len(items) == 1:
             answers: _Replies = {}
             self._settle(items[0], ItemAnswer.FAILED, str(error), answers, now)

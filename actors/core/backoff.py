@@ -96,6 +96,7 @@ class Breaker:
     closed     ``failures_max`` failures in a row  open
     open       the wait is over                    half-open
     half-open  the probe failed                    open, longer
+    half-open  the probe was refused, as expected  open, shortly
     any        a call was answered                 closed
     ========== =================================== ==========
 
@@ -142,6 +143,18 @@ class Breaker:
         self._probe = ""
         self.state = BreakerState.OPEN
         self.until_s = now + self.random.uniform(limit_s / 2, limit_s)
+        return True
+
+    def refused_again(self, call_id: str, now: float) -> bool:
+        """A part of a refused call was refused too: a step of a search, and no failure. True when the breaker opens by it.
+
+        A probe that ends so tells little: the next may follow after the first wait, whoever else has something to send.
+        """
+        if self._probe != call_id:
+            return False
+        self._probe = ""
+        self.state = BreakerState.OPEN
+        self.until_s = now + self.random.uniform(self.base_s / 2, self.base_s)
         return True
 
     def answered(self) -> bool:

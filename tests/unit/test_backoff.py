@@ -146,6 +146,23 @@ def test_an_answer_between_failures_keeps_the_breaker_closed() -> None:
         breaker.answered()
 
 
+def test_a_part_that_is_refused_again_is_no_failure() -> None:
+    """The search for a poisoned item must not stop everybody's calls; as a probe it costs the shortest wait."""
+    breaker = Breaker(3, 2.0, 16.0, Always(1.0))
+    assert not any(breaker.refused_again(f"c{n}", 0.0) for n in range(10))
+    assert (BreakerState.CLOSED, 0) == (breaker.state, breaker.failures)
+
+    for n in range(3):
+        breaker.failed(f"c{n}", 10.0)
+    breaker.sent("probe")
+    breaker.failed("probe", 12.0)
+    assert 16.0 == breaker.opens_at(), "longer"
+    breaker.sent("part")
+    assert not breaker.refused_again("older", 16.0)
+    assert breaker.refused_again("part", 16.0)
+    assert (BreakerState.OPEN, 18.0) == (breaker.state, breaker.opens_at())
+
+
 def test_the_breaker_forgets_old_openings_after_calm() -> None:
     """Two outages a day apart are each a first one."""
     breaker = Breaker(1, 2.0, 16.0, Always(1.0))

@@ -188,6 +188,43 @@ def test_healthy_batches_go_on_while_a_poisoned_one_is_taken_apart(bench: Make) 
     assert 24 == len(b.answers("q"))
 
 
+def test_the_search_for_poisoned_items_does_not_open_the_breaker(bench: Make) -> None:
+    """That half of a refused batch is refused too is no news: twelve bad nodes of one parent had all others wait."""
+
+    def script(call: Call, number: int) -> Reply | Exception:
+        return Refused("422") if any("bad" in item.uid for item in call.items) else accept(call, number)
+
+    b = bench(script, batch_max=20)
+    b.ask("p", *[b.item("p", f"bad{n}") for n in range(12)])
+    b.world.run_for(1)
+    b.ask("q", b.item("q", "n1"))
+    b.world.run_for(0.5)
+
+    assert 1 == len(b.answers("q"))
+    assert [] == b.world.seen(BreakerMoved)
+    assert b.states("q") == [(True, "Answers")]
+    b.world.run_for(3)
+    assert 12 == len(b.answers("p"))
+
+
+def test_a_fresh_batch_is_the_probe_and_not_what_is_left_of_a_search(bench: Make) -> None:
+    """A part would be refused, well backend or not, and everybody would wait for longer."""
+
+    def script(call: Call, number: int) -> Reply | Exception:
+        return Refused("422") if any("bad" in item.uid for item in call.items) else accept(call, number)
+
+    b = bench(script, batch_max=8, breaker_failures=1, breaker_base_s=4.0, breaker_max_s=60.0)
+    b.ask("p", *[b.item("p", f"bad{n}") for n in range(8)])
+    b.world.run_for(1.0)
+    b.ask("q", b.item("q", "n1"))
+    b.world.run_for(3.2)
+
+    assert 1 == len(b.answers("q"))
+    assert ["open", "half-open", "closed"] == [fact.state for fact in b.world.seen(BreakerMoved)]
+    b.world.run_for(3.0)
+    assert 8 == len(b.answers("p"))
+
+
 def test_a_backend_that_refuses_everything_is_not_flooded(bench: Make) -> None:
     """A wrong path or token refuses every call; taking every batch apart at full quota would help nobody."""
     b = bench(lambda call, number: Refused("404: wrong path"), breaker_max_s=30.0)
