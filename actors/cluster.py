@@ -15,12 +15,14 @@ status is on the parent itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
 
 from .actor import Behaviour, Context, Ref
 from .core import reconcile as pure
+from .core.conflicts import Conflicts
 from .core.debounce import Debounce
 from .core.events import AuditDiffered, Reconciled, RecordSkipped, ValveMoved
 from .core.fleet import FleetDefinition
@@ -45,6 +47,7 @@ from .messages import (
     LookAgain,
     Passivated,
     PassivateWanted,
+    RelistWanted,
     RepairsWanted,
     StatusAnswered,
     StatusState,
@@ -62,11 +65,14 @@ PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
 
 
 class ClusterActor(Behaviour):
-    """Acts for the parent ``key``. ``policy`` is the operator's settings, which the parent's spec beats."""
+    """Acts for the parent ``key``. ``policy`` is the operator's settings, which the parent's spec beats.
+
+    ``watcher`` gives the watcher of a kind, once there is one: whom to ask for a list when the stream has lost something.
+    """
 
     def __init__(
         self, ctx: Context, *, key: ParentKey, fleet: FleetDefinition, policy: Policy, idle_s: float,
-        status: Ref, gateway: Ref, directory: Ref,
+        status: Ref, gateway: Ref, directory: Ref, watcher: Callable[[str], Ref | None],
     ) -> None:  # fmt: skip
         super().__init__(ctx)
         self.key = key
@@ -77,6 +83,7 @@ class ClusterActor(Behaviour):
         self._status = status
         self._gateway = gateway
         self._directory = directory
+        self._watcher = watcher
         self._child_kinds = tuple(child.ref.kind for child in fleet.children)
         self._missing = {fleet.parent.kind, *self._child_kinds}  # kinds whose replacement has not come yet
         self._closing: set[str] | None = None  # while passivating: kinds whose last mail has not come yet
@@ -85,6 +92,7 @@ class ClusterActor(Behaviour):
         self._due_s = 0.0
         self._cause = ""
         self._roll = Roll(self._child_kinds)
+        self._conflicts = Conflicts()
         self._skipped: dict[str, str] = {}  # uid → kind of those whose present record has killed an incarnation twice
         self._sequence = 0
         self._told_gateway = ctx.incarnation == 1  # else what a dead incarnation has asked for stands there
@@ -197,6 +205,8 @@ class ClusterActor(Behaviour):
             old = None
         if old is not None and parent.version < old.version:
             return False  # a slow echo: our own later write is known already
+        if old is None or parent.version > old.version:
+            self._conflicts.ended()
         self._parent = parent
         self._policy = self._defaults.over(parent.spec)
         if old is None or old.generation != parent.generation or old.deleting != parent.deleting:
@@ -329,6 +339,7 @@ class ClusterActor(Behaviour):
         wished, self._target = self._target, None
         if answer.state is StatusState.WRITTEN:
             self._refusals = 0
+            self._conflicts.ended()
             self._learn(answer)
             if self._overwritten(answer, wished):
                 self._changed("overwritten")
@@ -340,11 +351,20 @@ class ClusterActor(Behaviour):
                 self._look("conflict")  # the newer object is here already
             else:
                 self._awaiting = self._sent_version
+                self._seek_newer()
                 self.ctx.schedule("look", CONFLICT_PATIENCE_S, LookAgain())
         else:  # GONE too: if it is the kind that is away for a moment, the parent stays
+            if answer.state is StatusState.GONE:
+                self._seek_newer()
             after_s = min(REFUSED_RETRY_S, REFUSED_FIRST_S * 2.0 ** min(self._refusals, 20))
             self._refusals += 1
             self.ctx.schedule("look", after_s, LookAgain())
+
+    def _seek_newer(self) -> None:
+        """The server has another object than ours. When it does not come by watch, its event is lost: have the kind listed."""
+        watcher = self._watcher(self._fleet.parent.kind)
+        if self._conflicts.met(self.ctx.clock.now()) and watcher is not None:
+            self.ctx.tell(watcher, RelistWanted(reason=f"the newest version of {self.key} has not come"))
 
     def _overwritten(self, answer: StatusAnswered, wished: dict[str, Any] | None) -> bool:
         """Whether a newer version than our write is here and has another status: a look took our wish for what stood."""

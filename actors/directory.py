@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .actor import Behaviour, Context, Factory, Monitor, Park, Ref, Resume, Stop
+from .core.conflicts import Conflicts
 from .core.events import ActorQuarantined, ActorReleased, Escalated
 from .core.model import Now, ParentKey
 from .core.reconcile import replaced_condition
@@ -33,6 +34,7 @@ from .messages import (
     PassivateWanted,
     ProbeDue,
     Released,
+    RelistWanted,
     RepairsWanted,
     RestartDue,
     RosterWanted,
@@ -61,7 +63,7 @@ class Phase(enum.Enum):
 
 
 class _Entry:
-    __slots__ = ("died", "key", "name", "phase", "ref", "wake_again", "why")
+    __slots__ = ("conflicts", "died", "key", "name", "phase", "ref", "told_version", "wake_again", "why")
 
     def __init__(self, key: ParentKey, name: str, ref: Ref) -> None:
         self.key = key
@@ -69,6 +71,8 @@ class _Entry:
         self.ref = ref
         self.phase = Phase.AWAKE
         self.why = ""  # it is quarantined
+        self.conflicts = Conflicts()  # of the status that says so
+        self.told_version = 0  # the parent's version that it was made from
         self.died = 0  # the newest incarnation whose death was counted
         self.wake_again = False  # the parent is wanted (again) once this actor has ended
 
@@ -296,6 +300,7 @@ class DirectoryActor(Behaviour):
             return
         self._sequence += 1
         self._told[self._sequence] = name
+        entry.told_version = parent.version
         wish = StatusWanted(
             parent=entry.key,
             uid=parent.uid,
@@ -307,9 +312,24 @@ class DirectoryActor(Behaviour):
         self.ctx.tell(self._status, wish)
 
     def _condition_answered(self, answer: StatusAnswered) -> None:
-        name = self._told.pop(answer.sequence, None)
-        if name is not None and answer.state in (StatusState.CONFLICT, StatusState.REFUSED):
+        name = self._told.pop(answer.sequence, "")
+        entry = self._entries.get(name)
+        if entry is None:
+            return
+        if answer.state is StatusState.CONFLICT:
+            self._seek_newer(entry)
+        else:
+            entry.conflicts.ended()
+        if answer.state in (StatusState.CONFLICT, StatusState.REFUSED):
             self.ctx.schedule(("condition", name), CONDITION_RETRY_S, ConditionDue(name=name))
+
+    def _seek_newer(self, entry: _Entry) -> None:
+        """The newer object may be the spec that lets it out: when its event is lost, have the kind listed."""
+        parent, watcher = self._store.parent(entry.key), self._watcher(self._kinds[0])
+        if parent is not None and parent.version > entry.told_version:
+            entry.conflicts.ended()
+        elif entry.conflicts.met(self.ctx.clock.now()) and watcher is not None:
+            self.ctx.tell(watcher, RelistWanted(reason=f"the newest version of {entry.key} has not come"))
 
     def _release(self, name: str, by: str) -> None:
         entry = self._entries.get(name)

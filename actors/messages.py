@@ -189,7 +189,11 @@ class RosterWanted:
 
 @frozen(kw_only=True)
 class RelistWanted:
-    """anyone → watcher: list again. Idempotent."""
+    """ClusterActor or directory → the parents' watcher: list again, the server has a newer object that has not come.
+
+    Idempotent; a wish that comes while a list is under way, or soon after another wish, is dropped: who still misses something
+    wishes again. Loss: a status conflicts until the next list.
+    """
 
     reason: str
 

@@ -120,7 +120,7 @@ class System:
     def _directory(self, ctx: Context) -> Behaviour:
         return DirectoryActor(
             ctx, kinds=tuple(kind.kind for kind in self.fleet.kinds), store=self.store, cluster_factory=self._cluster,
-            policy=self.settings.clusters, watcher=lambda kind: self.refs.get(f"watcher/{kind}"),
+            policy=self.settings.clusters, watcher=self._watcher_of,
             status=self.refs["status"], gateway=self.refs[GATEWAY], give_up=self._escalated,
         )  # fmt: skip
 
@@ -129,9 +129,13 @@ class System:
             return ClusterActor(
                 ctx, key=key, fleet=self.fleet, policy=self.settings.policy, idle_s=self.settings.idle_s,
                 status=self.refs["status"], gateway=self.refs[GATEWAY], directory=self.refs["directory"],
+                watcher=self._watcher_of,
             )  # fmt: skip
 
         return factory
+
+    def _watcher_of(self, kind: str) -> Ref | None:
+        return self.refs.get(f"watcher/{kind}")
 
     def _watcher(self, kind: str) -> Factory:
         def factory(ctx: Context) -> Behaviour:

@@ -17,6 +17,7 @@ from typing import Any
 from pykka import ActorDeadError
 
 from .actor import Behaviour, Context, Ref
+from .core.conflicts import SPACING_S
 from .core.events import ParentMissing, ParentUnnamed, RecordSkipped
 from .core.fleet import FleetDefinition
 from .core.model import Child, Parent, ParentKey, Policy, Record
@@ -59,6 +60,8 @@ class WatcherActor(Behaviour, ABC):
         self._synced = False
         self._up = False
         self._down_because = ""
+        self._listing = True  # the first list, or one that was wished for, is under way
+        self._wished_s: float | None = None
         self._skipped_count = 0
         self._received_count = 0
 
@@ -94,7 +97,7 @@ class WatcherActor(Behaviour, ABC):
                 self._down_because = message.message or message.reason
                 self._tell_sync()
         elif isinstance(message, RelistWanted):
-            self._reader.relist(self.kind)
+            self._relist()
         elif isinstance(message, RosterWanted):
             self._tell_sync()
             self._roster(message.ref)
@@ -117,6 +120,7 @@ class WatcherActor(Behaviour, ABC):
         self._received_count += len(mail.entries)
         if mail.replace:
             self._synced = self._up = True
+            self._listing = False
             self._down_because = ""
             self._tell_sync()
             for parent, ref in self._subscribers.items():
@@ -138,6 +142,14 @@ class WatcherActor(Behaviour, ABC):
         """What waited while we were down: no complete list, but fresher than the records, and the new list may take long."""
         gone = dict.fromkeys(self._absent(mail.entries)) if mail.replace else {}
         self._objects(Objects(kind=mail.kind, entries={**gone, **mail.entries}, epoch=mail.epoch))
+
+    def _relist(self) -> None:
+        """One list serves all who wish for it; nobody's wish begins one anew, or has the kind listed all the time."""
+        now_s = self.ctx.clock.now()
+        if self._listing or (self._wished_s is not None and now_s - self._wished_s < SPACING_S):
+            return
+        self._listing, self._wished_s = True, now_s
+        self._reader.relist(self.kind)
 
     def _tell_sync(self) -> None:
         sync = SyncChanged(kind=self.kind, synced=self._synced, up=self._up, message=self._down_because)

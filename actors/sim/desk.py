@@ -60,12 +60,14 @@ class Desk:
     def __init__(self, *, idle_s: float = 0.0, answers: bool = True, **policy: Any) -> None:
         self.world = World(seed=7)
         self.status, self.gateway, self.directory, self.boss = Catcher(), Catcher(), Catcher(), Catcher()
+        self.watcher = Catcher()
         self.answers = answers
         self.version = 100
         self._answered = 0
         given: Any = {
             "status": self.status, "gateway": self.gateway, "directory": self.directory, "idle_s": idle_s,
             "policy": Policy(**{"max_unhealthy": OPEN, **policy}), "key": KEY, "fleet": MUSTER_FLEET,
+            "watcher": lambda kind: self.watcher,
         }  # fmt: skip
 
         def factory(ctx: Context) -> ClusterActor:

@@ -21,6 +21,7 @@ from actors.messages import (
     Passivated,
     PassivateWanted,
     Released,
+    RelistWanted,
     RepairsWanted,
     RosterWanted,
     StatusAnswered,
@@ -296,6 +297,19 @@ def test_a_condition_that_was_not_taken_is_told_again_from_the_newer_record(stat
     town.tell(StatusAnswered(sequence=town.status.told[-1].sequence, state=StatusState.WRITTEN, written=written))
     town.world.run_for(60.0)
     assert len(town.status.of(StatusWanted)) == 2
+
+
+def test_the_spec_that_would_let_it_out_is_sought_by_a_list_when_its_event_is_lost() -> None:
+    """The status that says "quarantined" is in conflict then, and nothing else would tell us."""
+    town = Town(HOME)
+    town.want(HOME)
+    town.quarantine()
+    for _ in range(20):
+        town.tell(StatusAnswered(sequence=town.status.told[-1].sequence, state=StatusState.CONFLICT))
+        town.world.run_for(CONDITION_RETRY_S)
+
+    assert len(town.watchers["Cluster"].of(RelistWanted)) == 2
+    assert town.watchers["ComputeNode"].of(RelistWanted) == []
 
 
 def test_failures_of_many_distinct_actors_at_once_escalate() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.actor import Cell, Context, Resume
+from actors.core.conflicts import SPACING_S
 from actors.core.events import ActorCrashed, ParentMissing, RecordSkipped
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record
@@ -264,12 +265,30 @@ def test_readiness_follows_the_stream_and_is_told_to_a_directory_that_lost_its_m
         assert [(m.synced, m.up) for m in post.directory.of(SyncChanged)] == [(True, False)]
 
 
-def test_a_relist_is_passed_on_to_the_reader() -> None:
-    """Anybody may ask."""
+def test_a_wish_for_a_list_is_passed_on_to_the_reader_and_one_list_serves_all() -> None:
+    """Not while one is under way, which the reader would begin anew; and not all the time, however many wish."""
     post = Post()
-    post.tell(RelistWanted(reason="audit"))
 
+    def wish(times: int) -> None:
+        for _ in range(times):
+            post.tell(RelistWanted(reason="audit"))
+
+    wish(3)
+    assert post.reader.relists == []  # the first list is under way
+
+    post.mail(replace=True)
+    wish(3)
     assert post.reader.relists == [KIND]
+    post.world.run_for(2 * SPACING_S)
+    wish(1)
+    assert post.reader.relists == [KIND]
+
+    post.mail(replace=True)
+    for _ in range(10):
+        wish(3)
+        post.mail(replace=True)
+        post.world.run_for(SPACING_S / 4)
+    assert post.reader.relists == [KIND] * 4
 
 
 # --- children ---------------------------------------------------------------------------------------------------------
