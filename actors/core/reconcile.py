@@ -217,9 +217,10 @@ def rfc3339(wall_s: float) -> str:
     return _second_text(int(wall_s))
 
 
-@functools.lru_cache(maxsize=8)  # everybody asks for the present second: formatting one costs more than a look at a parent
+@functools.lru_cache(maxsize=8)  # everybody asks for the present second
 def _second_text(second: int) -> str:
-    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(second)[:6]  # strftime takes four times as long
+    year, month, day, hour, minute, rest, *_ = time.gmtime(second)  # strftime takes four times as long
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{rest:02d}Z"
 
 
 def replaced_condition(

@@ -55,8 +55,9 @@ class Fate:
     """What becomes of requests until ``until_s``, for those that ``share`` (0 to 1) draws.
 
     ``do`` for status writes: ``lost`` (never arrives), ``deaf`` (arrives and is executed; the answer is lost), ``slow``
-    (``seconds`` later), or a key of ``ANSWERS``. For calls: ``refused`` (no connection), ``lost``, ``late`` (arrives
-    ``seconds`` after the call's own timeout), ``deaf``, ``slow``.
+    (arrives ``seconds`` later), ``tardy`` (is executed in time, and answered ``seconds`` later), or a key of ``ANSWERS``.
+    For calls: ``refused`` (no connection), ``lost``, ``late`` (arrives ``seconds`` after the call's own timeout), ``deaf``,
+    ``slow``.
     """
 
     do: str
@@ -98,6 +99,8 @@ class StageWriter(_Link, StatusWriter):
     def __init__(self, world: World, model: ApiServerModel, fleet: FleetDefinition, rtt_s: float) -> None:
         super().__init__(world, rtt_s)
         self.on_write: list[Callable[[ParentKey, str, bool, dict[str, Any]], None]] = []
+        self.on_send: list[Callable[[ParentKey], None]] = []
+        """Hears of each write that leaves, whatever becomes of it."""
         self.on_arrival: list[Callable[[ParentKey, str], None]] = []
         """Hears (parent, uid) of each write that reaches the server, taken or not."""
         self.writes_count = 0
@@ -109,6 +112,8 @@ class StageWriter(_Link, StatusWriter):
 
     def patch_status(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Later[Written]:
         """See the port."""
+        for heard in self.on_send:
+            heard(parent)
         fate = self.fate(parent.name)
         half_s = self.rtt_s / 2
         if fate is None:
@@ -119,6 +124,8 @@ class StageWriter(_Link, StatusWriter):
             return Later(half_s, lambda: self._deafen(parent, uid, version, status))
         if fate.do == "slow":
             return Later(half_s + fate.seconds, lambda: self._arrive(parent, uid, version, status, half_s))
+        if fate.do == "tardy":
+            return Later(half_s, lambda: self._arrive(parent, uid, version, status, half_s + fate.seconds))
         return Later(self.rtt_s, lambda: _raise(ANSWERS[fate.do](fate.seconds or None)))
 
     def record_event(self, parent: ParentKey, uid: str, note: EventNote) -> None:

@@ -8,13 +8,13 @@ follows from here.
 from __future__ import annotations
 
 import hashlib
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from ..core.reconcile import rfc3339
 from .admission import WriteOptions
 from .apierrors import not_found
 from .history import Change, History
@@ -51,7 +51,6 @@ class Store:
         self._version = first_resource_version
         self._first_version = first_resource_version
         self._made = 0
-        self._second, self._second_text = -1, ""
         self._resources: dict[tuple[str, str, str], Resource] = {}
         self._named: dict[str, Resource] = {}
         self._shelves: dict[str, Shelf] = {}
@@ -163,8 +162,4 @@ class Store:
         return str(uuid.UUID(bytes=digest[:16], version=4))
 
     def _now(self) -> str:
-        second = int(self._clock())
-        if second != self._second:  # formatting costs as much as half a commit
-            self._second = second
-            self._second_text = "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(second)[:6]
-        return self._second_text
+        return rfc3339(self._clock())

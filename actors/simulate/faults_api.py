@@ -38,8 +38,11 @@ _GARBAGE = {
 }
 
 
-def _impair(stage: Stage, kind: str, for_s: float = 0.0, recover_s: float = RECOVER_S) -> None:
-    stage.impair(f"api:{kind}", stage.world.clock.now() + for_s + recover_s)
+def _impair(stage: Stage, kind: str, for_s: float = 0.0, recover_s: float = RECOVER_S, *, lists: bool = True) -> None:
+    until_s = stage.world.clock.now() + for_s + recover_s
+    stage.impair(f"api:{kind}", until_s)
+    if lists:
+        stage.impair(f"list:{kind}", until_s)
 
 
 def _during(stage: Stage, for_s: float, every_s: float, act: Any) -> None:
@@ -115,7 +118,7 @@ def mangle(stage: Stage, kind: str, how: str, for_s: float) -> None:
 @verb("swallow")
 def swallow(stage: Stage, kind: str) -> None:
     """The stream is half-open: nothing arrives, nothing ends."""
-    _impair(stage, kind, stage.settings.watch_s if stage.settings.watch_s > WATCH_S else 0.0)
+    _impair(stage, kind, stage.settings.watch_s if stage.settings.watch_s > WATCH_S else 0.0, lists=False)
     _reader(stage, lambda reader: reader.swallow(kind))
 
 

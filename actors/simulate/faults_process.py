@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..actor import Context
 from ..core.model import ParentKey
 from ..core.ports import Objects, StreamChanged
-from ..messages import CloseUp, ItemsAnswered, PassivateWanted, RepairsWanted, StatusAnswered, StatusWanted
+from ..messages import CloseUp, IdleReached, ItemsAnswered, PassivateWanted, RepairsWanted, StatusAnswered, StatusWanted
 from ..sim.reader import Deliver
 from .catalogue import Shape, fault
 from .draw import Draw
 from .faults_api import mend_all
-from .process import WEDGE_AFTER_S, Strike
-from .stage import CLUSTERS, RECOVER_S, Stage
-from .steps import verb
+from .process import WEDGE_AFTER_S, Injected, Strike
+from .stage import CLUSTERS, RECOVER_S, Poison, Stage
+from .steps import node_kind, verb
 
 __all__ = ["MOMENTS", "heal_process", "struck"]
 
@@ -102,10 +103,46 @@ def strike_meaning(stage: Stage, meaning: str, where: str, count: int) -> None:
         stage.probe.strikes.append(Strike(actor, message, where, 1, 1, count, only, stage.broken.fault))
 
 
+@verb("strike-after")
+def strike_after(stage: Stage, first: str, second: str, node: str) -> None:
+    """When ``first`` dies next, ``second`` dies of the news that the node turned: nobody may be there to see it."""
+    stage.broken.after[first] = (second, node, stage.broken.fault)
+
+
+def _struck_too(stage: Stage, actor: str) -> None:
+    second, name, fault_id = stage.broken.after.pop(actor, ("", "", ""))
+    probe = stage.probe
+    if second and probe is not None:
+        probe.strikes.append(Strike(second, "Objects", fault=fault_id))
+        for node in [node for node in stage.truth.nodes.values() if node.name == name]:
+            stage.report(name, not node.healthy, kind=node.kind)
+
+
+@verb("poison-record")
+def poison_record(stage: Stage, name: str, actor: str) -> None:
+    """The node turns, and the record of that very version kills whoever of ``actor`` (a prefix of names) reads it."""
+    for node in [node for node in stage.truth.nodes.values() if node.name == name]:
+        stage.report(name, not node.healthy, kind=node_kind(name))
+        stage.broken.poisons[node.uid] = Poison(name, stage.api.resource_version, actor, stage.broken.fault)
+
+
+def _read(stage: Stage, actor: str, ctx: Context, record: Any) -> None:
+    poison = stage.broken.poisons.get("" if record is None else record.uid)
+    if poison is None or record.version != poison.version or not actor.startswith(poison.actor):
+        return
+    urn = ctx.ref.actor_urn
+    poison.deaths[urn] = poison.deaths.get(urn, 0) + 1
+    struck(stage, actor)
+    stage.note_fired(poison.fault)
+    for heard in stage.on_poisoned:
+        heard(actor, urn, record.uid)
+    raise Injected(f"of reading {poison.name}")
+
+
 @verb("meddle")
 def meddle(stage: Stage, moment: str, count: int) -> None:
     """Somebody acts at the next such moments: labels a parent whose status is being written, has a node of a parent fail that
-    falls asleep, creates a parent again whose actor is closing.
+    falls asleep, or asks whether it may, creates a parent again whose actor is closing.
     """
     stage.broken.meddle[moment] = (count, stage.broken.fault)
 
@@ -181,10 +218,16 @@ def slow_threads(stage: Stage, actor: str, seconds: float, for_s: float) -> None
         stage.impair(part, until_s + 10.0)
 
 
+def _impair_reading(stage: Stage, kind: str, for_s: float) -> None:
+    until_s = stage.world.clock.now() + for_s
+    stage.impair(f"api:{kind}", until_s)
+    stage.impair(f"list:{kind}", until_s)
+
+
 @verb("crash-reader")
 def crash_reader(stage: Stage, kind: str) -> None:
     """The reader of that kind dies, and with it all that it holds."""
-    stage.impair(f"api:{kind}", stage.world.clock.now() + RECOVER_S)
+    _impair_reading(stage, kind, RECOVER_S)
     mend_all(stage, kind)
     if stage.reader is not None:
         stage.reader.crash(kind)
@@ -193,7 +236,7 @@ def crash_reader(stage: Stage, kind: str) -> None:
 @verb("cut-pipe")
 def cut_pipe(stage: Stage, kind: str) -> None:
     """The reader's process dies while it writes its next mail: a frame is taken whole or not at all, so that one is lost."""
-    stage.impair(f"api:{kind}", stage.world.clock.now() + RECOVER_S)
+    _impair_reading(stage, kind, RECOVER_S)
     stage.broken.pipe_cuts[kind] = stage.broken.fault
     stage.pipe = _pipe(stage)
 
@@ -201,9 +244,8 @@ def cut_pipe(stage: Stage, kind: str) -> None:
 @verb("fill-pipe")
 def fill_pipe(stage: Stage, kind: str, for_s: float) -> None:
     """The pipe is full: nothing of that kind comes through until then, and then all of it does."""
-    now = stage.world.clock.now()
-    stage.impair(f"api:{kind}", now + for_s + 10.0)
-    stage.impair(f"late:{kind}", now + for_s + 1.0)
+    _impair_reading(stage, kind, for_s + 10.0)
+    stage.impair(f"late:{kind}", stage.world.clock.now() + for_s + 1.0)
     stage.broken.pipe_held.setdefault(kind, [])
     stage.pipe = _pipe(stage)
     stage.world.after(for_s, lambda: _flush(stage, kind))
@@ -239,6 +281,8 @@ def install(stage: Stage) -> None:
     probe.listen(RepairsWanted, lambda actor, message: moment(stage, "repairs-wanted") if message.items else None)
     probe.listen(StatusWanted, lambda actor, message: moment(stage, "status-wanted"))
     probe.listen(StatusWanted, lambda actor, message: _meddled(stage, "status-wanted", message.parent))
+    probe.listen(IdleReached, lambda actor, message: _meddled(stage, "asking-to-sleep", _parent(actor)))
+    probe.on_record = lambda actor, ctx, record: _read(stage, actor, ctx, record)
     probe.listen(PassivateWanted, lambda actor, message: _meddled(stage, "falling-asleep", message.parent))
     probe.listen(CloseUp, lambda actor, message: _meddled(stage, "closing", _parent(actor)))
     probe.listen(ItemsAnswered, lambda actor, message: moment(stage, "answered"))
@@ -253,6 +297,7 @@ def _on_strike(stage: Stage, strike: Strike, actor: str) -> None:
     if strike.where == "memory" or (strike.where == "wedge" and actor in STATIC):
         stage.impair_all(WEDGE_AFTER_S + 5.0)
     stage.note_fired(strike.fault)
+    _struck_too(stage, actor)
 
 
 def moment(stage: Stage, name: str) -> None:
@@ -286,6 +331,8 @@ def heal_process(stage: Stage) -> None:
         stage.probe.strikes.clear()
     stage.broken.kill_at.clear()
     stage.broken.meddle.clear()
+    stage.broken.after.clear()
+    stage.broken.poisons.clear()
     stage.broken.slow = ("", 0.0, -1.0)
     stage.set_holds()
     stage.broken.pipe_cuts.clear()

@@ -16,6 +16,10 @@ __all__ = ["ANSWER_ORACLES"]
 LOOK_EVERY_S = 2.0
 SILENCE_SLACK_S = 3.5
 """A silence is told within a second of its deadline, after a proof of life that may take two; a turn for the rest."""
+WRITE_SLACK_S = 1.0
+"""Beyond the longest debounce: two round trips, and the writes of others before it."""
+CONFLICTS_S = 45.0
+"""What has not come after some seconds is asked for by a list; two such lists are 30 s apart, and so are two askings."""
 
 
 class Answered(Oracle):
@@ -259,9 +263,74 @@ class OwnWrites(Oracle):
             self.no(f"{actor} did not look at its deadline")
 
 
+class StatusKept(Oracle):
+    """What another writer puts into a parent's status does not stay: it is put right as soon as a change would be told."""
+
+    name: ClassVar[str] = "status-kept"
+    promise: ClassVar[str] = "truth"
+
+    def attend(self) -> None:
+        self._meddled_s: dict[ParentKey, float] = {}
+        self.stage.truth.on_parent.append(self._changed)
+
+    def _changed(self, parent: ParentKey, old: Any, new: Any) -> None:
+        if old is None or new is None or self.stage.writer.writing or old.get("status") == new.get("status"):
+            return
+        self._meddled_s[parent] = self.now
+        delay_s = self.court.policy(parent).debounce_max_s + WRITE_SLACK_S + 4 * self.stage.writer.rtt_s
+        self.stage.world.after(delay_s, partial(self._due, parent, self.now))
+
+    def _due(self, parent: ParentKey, at_s: float) -> None:
+        watched = self.stage.fleet.parent.kind
+        if self._meddled_s[parent] != at_s or not self.court.expected(parent, watched, at_s - 1.0):
+            return
+        status = self.stage.status(parent) or {}
+        self.exercised += 1
+        for name in ("healthy", "unhealthy", "unknown", "total"):
+            counted_sum = sum(each.get(name, 0) for each in status.get("kinds") or ())
+            if status.get(name) != counted_sum:
+                self.no(f"{parent}: {name} {status.get(name)} was written by others at {at_s:.3f} s, and stays")
+
+
+class ConflictEnds(Oracle):
+    """Conflicts for want of the newest object do not go on: whoever misses it has it listed, if lists are answered."""
+
+    name: ClassVar[str] = "conflicts-end"
+    promise: ClassVar[str] = "truth"
+
+    def attend(self) -> None:
+        self._since_s: dict[ParentKey, float] = {}
+        self.stage.truth.on_parent.append(self._changed)
+        self.stage.writer.on_write.append(lambda parent, uid, changed, status: self._end(parent))
+        self.stage.listen(StatusFailed, self._failed)
+
+    def begin_life(self) -> None:
+        self._since_s.clear()
+
+    def _end(self, parent: ParentKey) -> None:
+        self.exercised += parent in self._since_s
+        self._since_s.pop(parent, None)
+
+    def _changed(self, parent: ParentKey, old: Any, new: Any) -> None:
+        if parent in self._since_s and not self.stage.writer.writing:
+            self._since_s[parent] = self.now  # a newer one still
+
+    def _failed(self, fact: StatusFailed) -> None:
+        parent, watched = _key(fact.parent), self.stage.fleet.parent.kind
+        if fact.reason != "Conflict":
+            return
+        since_s = self._since_s.setdefault(parent, self.now)
+        parts = (
+            "operator", "write", f"write:{parent.name}", f"list:{watched}", "actor:status", "actor:directory",
+            f"actor:{actor_of(parent)}", f"actor:watcher/{watched}",
+        )  # fmt: skip
+        if self.now - since_s > CONFLICTS_S and self.stage.calm(since_s - 1.0, *parts):
+            self.no(f"{parent}: conflicts since {since_s:.3f} s, and nobody lists: {fact.message}")
+
+
 def _key(text: str) -> ParentKey:
     namespace, _, name = text.partition("/")
     return ParentKey(namespace, name)
 
 
-ANSWER_ORACLES: tuple[type[Oracle], ...] = (Answered, SilenceNoticed, OwnWrites)
+ANSWER_ORACLES: tuple[type[Oracle], ...] = (Answered, SilenceNoticed, OwnWrites, StatusKept, ConflictEnds)

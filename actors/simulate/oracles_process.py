@@ -20,6 +20,7 @@ from ..core.events import (
     FuseTripped,
     Listed,
     Reconciled,
+    RecordSkipped,
     StatusFailed,
 )
 from ..core.model import ParentKey
@@ -32,6 +33,7 @@ __all__ = ["PROCESS_ORACLES"]
 LOOK_EVERY_S = 10.0
 LISTS_MAX = 60
 """Lists of one kind within ``LOOK_EVERY_S``: one at each break of its stream, as faults break it three times in two seconds."""
+SKIP_TOLD_S = 15.0  # a restart's slack, the longest debounce, a write
 _API_ERRORS = {error.__name__ for error in ApiError.__subclasses__()}
 
 
@@ -247,6 +249,49 @@ class NoGhosts(Oracle):
             self.no(f"{what}: {sorted(held - there)} are held and gone, {sorted(there - held)} are there and not held")
 
 
+class PoisonSkipped(Oracle):
+    """A record that kills whoever reads it kills each reader twice at most; then it is left out, and the parent says so."""
+
+    name: ClassVar[str] = "poison-skipped"
+    promise: ClassVar[str] = "restart"
+
+    def attend(self) -> None:
+        self.stage.on_poisoned.append(self._poisoned)
+        self.stage.listen(RecordSkipped, self._skipped)
+
+    def _poisoned(self, actor: str, urn: str, uid: str) -> None:
+        self.exercised += 1
+        poison = self.stage.broken.poisons[uid]
+        if poison.deaths[urn] > 2:
+            self.no(f"{actor} has died {poison.deaths[urn]} times of {poison.name} at version {poison.version}")
+
+    def _skipped(self, fact: RecordSkipped) -> None:
+        if fact.actor.startswith("cluster/"):
+            self.stage.world.after(SKIP_TOLD_S, lambda: self._due(fact.actor, self.stage.lives))
+
+    def _due(self, actor: str, life: int) -> None:
+        parent = _key(actor)
+        kinds = (f"api:{kind}" for kind in self.court.kinds)
+        parts = ("operator", "write", f"write:{parent.name}", f"actor:{actor}", *kinds)
+        if life != self.stage.lives or not self.stage.calm(self.now - 4.0, *parts) or not self.court.works(parent):
+            return
+        if not any(self._stands(uid, parent) for uid in self.stage.broken.poisons):
+            return
+        self.exercised += 1
+        conditions = (self.stage.status(parent) or {}).get("conditions") or ()
+        ready = [each for each in conditions if each.get("type") == "Ready"]
+        if not ready or ready[0].get("status") != "False":
+            self.no(f"{parent}: a child cannot be read, and its status does not say so: {ready}")
+
+    def _stands(self, uid: str, parent: ParentKey) -> bool:
+        """Whether that poison is still what the reader has of a child of that parent, and has been for a while."""
+        poison, node = self.stage.broken.poisons[uid], self.stage.truth.nodes.get(uid)
+        record = self.court.mirror.child(node.kind, uid) if node is not None else None
+        if record is None or record.parent != parent or record.version != poison.version:
+            return False
+        return any(poison.deaths.values()) and poison.actor.startswith("cluster/")
+
+
 class Converges(Oracle):
     """When the faults are over: every status is the truth, every node that can be repaired is well, nobody waits."""
 
@@ -375,4 +420,6 @@ def _clusters(directory: Any) -> dict[str, Any]:
     return {} if not isinstance(cell, Cell) else {name: ref for name, ref in cell.children.items() if ref.is_alive()}
 
 
-PROCESS_ORACLES: tuple[type[Oracle], ...] = (Supervised, NoSurprise, Bounded, NoGhosts, Converges, Rests)
+PROCESS_ORACLES: tuple[type[Oracle], ...] = (
+    Supervised, NoSurprise, Bounded, NoGhosts, PoisonSkipped, Converges, Rests,
+)  # fmt: skip

@@ -236,9 +236,9 @@ class NothingForNothing(Oracle):
     promise: ClassVar[str] = "no write for nothing"
 
     def attend(self) -> None:
-        self._arrivals: dict[ParentKey, deque[float]] = {}
+        self._sent_s: dict[ParentKey, deque[float]] = {}
         self.stage.writer.on_write.append(self._written)
-        self.stage.writer.on_arrival.append(self._arrived)
+        self.stage.writer.on_send.append(self._sent)
 
     def _written(self, parent: ParentKey, uid: str, changed: bool, status: dict[str, Any]) -> None:
         # Where an answer was lost nobody knows what stands there: writing once more is right then.
@@ -248,8 +248,9 @@ class NothingForNothing(Oracle):
         if not changed:
             self.no(f"{parent}: a status was written that was there already")
 
-    def _arrived(self, parent: ParentKey, uid: str) -> None:
-        recent = self._arrivals.setdefault(parent, deque())
+    def _sent(self, parent: ParentKey) -> None:
+        """Whatever becomes of it: a server that refuses or is away is not to be hammered either."""
+        recent = self._sent_s.setdefault(parent, deque())
         while recent and self.now - recent[0] >= 1.0:
             recent.popleft()
         recent.append(self.now)

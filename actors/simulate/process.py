@@ -78,6 +78,8 @@ class Probe:
         self.on_message: dict[type, list[Callable[[str, Any], None]]] = {}
         self.on_strike: Callable[[Strike, str], None] = lambda strike, actor: None
         self.effects_left = 0
+        self.on_record: Callable[[str, Context, Any], None] = lambda actor, ctx, record: None
+        """Hears (actor, its context, record) before each record that a watcher or a ClusterActor reads; may raise."""
         self.twins: list[str] = []
         """Names of actors that were made while another of that name was alive."""
         self._effect = (Strike(""), "")
@@ -111,9 +113,21 @@ class Probe:
                 return self._receive(name, ctx, handle, message)
 
             behaviour.__dict__.update(on_receive=on_receive, on_start=on_start, on_stop=on_stop)
+            self._watch_reading(name, ctx, behaviour)
             return behaviour
 
         return made
+
+    def _watch_reading(self, name: str, ctx: Context, behaviour: Behaviour) -> None:
+        enter = getattr(behaviour, "_enter", None)  # watchers and ClusterActors have it
+        if enter is None:
+            return
+
+        def entered(uid: str, record: Any, *more: Any) -> Any:
+            self.on_record(name, ctx, record)
+            return enter(uid, record, *more)
+
+        behaviour.__dict__["_enter"] = entered
 
     def trip(self, actor: str, message: str, where: str) -> None:
         """Strike here if a fault says so."""

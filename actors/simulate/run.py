@@ -340,7 +340,10 @@ class Run:
 
 _COMPANIONS = {"fail", "recover", "delete-node"}
 """What users do beside a fault so that it has something to bite on: no firing of it."""
-_DELAYED = {"strike", "strike-meaning", "kill-at", "wedge", "refuse-writes", "call-fate", "cut-pipe", "meddle"}
+_DELAYED = {
+    "strike", "strike-meaning", "strike-after", "poison-record", "kill-at", "wedge", "refuse-writes", "call-fate", "cut-pipe",
+    "meddle",
+}  # fmt: skip
 _TOLD_FACTS = {
     "ActorCrashed", "ActorRestarted", "ActorQuarantined", "StreamDown", "StreamUp", "Listed", "CallSent",
     "CallAnswered", "StatusFailed", "StatusWritten", "Escalated", "Reconciled", "ItemsWithdrawn",

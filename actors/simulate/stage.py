@@ -32,7 +32,7 @@ from ..tree import Ports, System, TreeSettings
 from .process import Probe, ProbedSystem, Process
 from .truth import NodeTruth, Truth
 
-__all__ = ["CLUSTERS", "NAMESPACE", "PLURALS", "RECOVER_S", "Stage", "StageSettings"]
+__all__ = ["CLUSTERS", "NAMESPACE", "PLURALS", "RECOVER_S", "Poison", "Stage", "StageSettings"]
 
 CLUSTERS = "clusters.muster.dev"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
@@ -67,6 +67,18 @@ class StageSettings:
     watch_s: int = 20
     pct: bool = False
     turn_messages_max: int = 4
+
+
+@define(eq=False)
+class Poison:
+    """One version of an object whose record kills whoever of ``actor`` (a prefix of names) reads it."""
+
+    name: str
+    version: int
+    actor: str
+    fault: str
+    deaths: dict[str, int] = field(factory=dict)
+    """By actor's address: a parent's next actor is another reader."""
 
 
 @define(eq=False)
@@ -108,6 +120,10 @@ class Broken:
     """By uid: how many repairs more of that node do not help."""
     meddle: dict[str, tuple[int, str]] = field(factory=dict)
     """By moment: how many more times somebody acts just then, and the fault's id."""
+    after: dict[str, tuple[str, str, str]] = field(factory=dict)
+    """By actor: who dies as soon as it has, of news of which node, and the fault's id."""
+    poisons: dict[str, Poison] = field(factory=dict)
+    """By uid: the record that kills whoever reads it."""
     left_broken: set[str] = field(factory=set)
     """Actors that stay broken after the healing."""
     left_sick: set[str] = field(factory=set)
@@ -157,6 +173,8 @@ class Stage:
         self.on_resume: list[Callable[[str, int, int], None]] = []
         """Hears (kind, version asked for, newest version told) of each watch that goes on where one has been."""
         self.on_kill: list[Callable[[], None]] = []
+        self.on_poisoned: list[Callable[[str, str, str], None]] = []
+        """Hears (actor, its address, uid) of each death by a poisonous record."""
         self.pipe: Callable[[str, Objects | StreamChanged, Deliver], None] | None = None
         """In place of the delivery of mail: may hold, halve or lose it."""
         self.broken = Broken()
@@ -281,8 +299,8 @@ class Stage:
 
     # --- what is broken -----------------------------------------------------------------------------------------------
     def impair(self, part: str, until_s: float) -> None:
-        """``part`` (``api:KIND``, ``write``, ``write:PARENT``, ``backend``, ``operator``, ``actor:NAME``) does not work as
-        it should until then; oracles ask less of what depends on it.
+        """``part`` (``api:KIND``, ``list:KIND`` where lists are not answered either, ``write``, ``write:PARENT``, ``backend``,
+        ``operator``, ``actor:NAME``) does not work as it should until then; oracles ask less of what depends on it.
         """
         now = self.world.clock.now()
         if self.impaired_until_s.get(part, -1.0) < now:

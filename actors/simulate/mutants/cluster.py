@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from ...cluster import ClusterActor
+from ...core.conflicts import Conflicts
 from ...core.debounce import Debounce
 from ...core.model import Parent, Plan
 from ...core.ports import Objects
@@ -133,6 +136,29 @@ bed.pair(
     "conflict-is-the-end-of-it", conflict_awaits_nothing, conflict_has_no_deadline, breaks="truth", needs=("A10",),
     what="a status that met a conflict is not written until something else changes",
 )  # fmt: skip
+
+
+@bed.single(
+    "lost-version-is-never-sought", breaks="truth", at="actors.core.conflicts:Conflicts.met", needs=("A13",),
+    what="a parent whose newest version was lost with its stream conflicts until somebody else lists",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def met(self: Conflicts, now_s: float) -> bool:
+        return False
+
+    return met
+
+
+@bed.single(
+    "record-that-is-left-out-is-told-to-nobody", breaks="restart", at="actors.core.reconcile:reconcile", needs=("P4",),
+    what="a parent one of whose children cannot be read says that it is ready",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def reconcile(fleet: Any, parent: Parent, children: Any, policy: Any, now: Any) -> Plan:
+        plan: Plan = original(fleet, parent, evolve(children, skipped=0), policy, now)
+        return plan
+
+    return reconcile
 
 
 # --- when it looks ----------------------------------------------------------------------------------------------------
