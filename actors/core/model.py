@@ -118,6 +118,9 @@ class ParentSpec:
     problems: tuple[str, ...] = ()
 
 
+_SILENT = ParentSpec()
+
+
 @frozen(kw_only=True)
 class Parent:
     """One parent: its spec as read, and the status last seen on the server (JSON values, {} where there is none)."""
@@ -165,6 +168,8 @@ class Policy:
 
     def over(self, spec: ParentSpec) -> Policy:
         """This policy as the defaults beneath ``spec``."""
+        if spec == _SILENT and self.debounce_max_s >= self.debounce_quiet_s:
+            return self  # most parents say nothing
 
         def pick(mine: Any, theirs: Any) -> Any:
             return mine if theirs is None else theirs

@@ -106,7 +106,7 @@ class World:
         self.facts_seen: list[tuple[float, Fact]] = []
         self.fatal_error: tuple[str, BaseException] | None = None
         self.turn_count = 0
-        self._instant = (-1.0, 0)
+        self._instant, self._instant_text = (-1.0, 0), ""
         # Apart from the actors' own randomness.
         self._schedule = schedule or RandomSchedule(random.Random(seed ^ 0x5EED))  # noqa: S311  the seed is the point
         self._ready: list[Mailbox] = []
@@ -186,26 +186,37 @@ class World:
     # --- running ------------------------------------------------------------------------------------------------------
     def step(self, until_s: float = float("inf")) -> bool:
         """One turn, or one jump of time to the next timer (not past ``until_s``). False when there is nothing to do."""
-        timers = self._timers
-        if timers and timers[0][0] <= self.clock.now_s:
-            self._fire()
+        self._fire()
         if self._ready:
             self._run_one()
             return True
+        if not self._jump(until_s):
+            return False
+        self._fire()
+        return True
+
+    def _jump(self, until_s: float) -> bool:
+        """Time moves to the next timer (not past ``until_s``); False when there is none."""
+        timers = self._timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
-        if timers and timers[0][0] <= until_s:
-            self.clock.now_s = max(self.clock.now_s, timers[0][0])
-            self._fire()
-            return True
-        return False
+        if not timers or timers[0][0] > until_s:
+            return False
+        self.clock.now_s = max(self.clock.now_s, timers[0][0])
+        return True
 
     def run_for(self, seconds: float) -> None:
         """Run everything that happens within ``seconds`` of virtual time; the clock then stands exactly there."""
-        until_s = self.clock.now_s + seconds
-        while self.step(until_s):
-            pass
-        self.clock.now_s = until_s
+        clock, timers = self.clock, self._timers
+        until_s = clock.now_s + seconds
+        while True:  # ``step``, without a call for each of a run's hundred thousand
+            if timers and timers[0][0] <= clock.now_s:
+                self._fire()
+            if self._ready:
+                self._run_one()
+            elif not self._jump(until_s):
+                break
+        clock.now_s = until_s
 
     def run_until(self, condition: Callable[[], bool], timeout_s: float = 600.0) -> float:
         """Run until ``condition()``; the virtual seconds it took. AssertionError when it does not come true."""
@@ -248,14 +259,14 @@ class World:
             raise AssertionError(f"seed {self.seed}: {TURNS_MAX} turns: somebody loops without end")
         at_s, first = self._instant
         if at_s != now_s:
-            self._instant = (now_s, self.turn_count)
+            self._instant, self._instant_text = (now_s, self.turn_count), repr(now_s)
         elif self.turn_count - first > TURNS_AT_ONCE_MAX:
             raise AssertionError(f"seed {self.seed}: {TURNS_AT_ONCE_MAX} turns at {at_s} s: somebody loops without end")
         index = self._schedule.choose(self._ready)
         mailbox = self._ready[index]
         self._ready[index] = self._ready[-1]
         self._ready.pop()
-        self._traced.append(f"{now_s!r} {name_of(mailbox)}\n")
+        self._traced.append(f"{self._instant_text} {name_of(mailbox)}\n")
         if len(self._traced) >= TRACED_MAX:
             self._hash()
         self._in_turn = True

@@ -172,12 +172,11 @@ class Bounded(Oracle):
             self.no(f"there are two actors {name}")
         objects = len(self.stage.truth.nodes) + len(self.stage.truth.parents)
         limit = 200 + 6 * objects
-        cells = dict(system.cells())
-        parents = {name: statistics_of(ref) for name, ref in _clusters(system.refs.get("directory")).items()}
-        for name, cell in (cells | parents).items():
-            if int(cell.get("mailbox", 0)) > limit:
-                self.no(f"{name} has {cell['mailbox']} messages waiting, with {objects} objects")
-        gateway = cells.get("gateway", {})
+        for name, ref in (system.refs | _clusters(system.refs.get("directory"))).items():
+            waiting = ref.actor_inbox.depth()
+            if waiting > limit:
+                self.no(f"{name} has {waiting} messages waiting, with {objects} objects")
+        gateway = statistics_of(system.refs["gateway"]) if "gateway" in system.refs else {}
         if int(gateway.get("calls_in_flight", 0)) > self.stage.settings.in_flight_max:
             self.no(f"{gateway['calls_in_flight']} calls are in flight")
         for kind, count in reader.requests.items():
