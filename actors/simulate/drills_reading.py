@@ -10,7 +10,7 @@ from .steps import Step
 __all__: list[str] = []
 
 
-@drill("old-news", "a server that is behind brings old changes again, one at a time, and then no newer ones")
+@drill("old-news", "a server that is behind brings old changes again, one at a time, and a list of earlier days")
 def _old_news(draw: Draw) -> Script:
     nodes = [f"c{c}-n{n}" for c in range(2) for n in range(draw.whole(2, 3))]
     turns = [
@@ -20,8 +20,10 @@ def _old_news(draw: Draw) -> Script:
         Step(at_s + draw.between(0.0, 2.0), "replay", ("ComputeNode", draw.whole(4, 12), draw.pick((0.02, 0.3))), "A8")
         for at_s in (10.0, 14.0, 18.0)
     ]
+    stale = Step(19.0 + draw.between(0.0, 2.0), "stale-lists", ("ComputeNode", draw.whole(4, 12), 6.0), "A8")
     return plain(
-        draw, [("c0", 3, 1), ("c1", 3, 1)], [*turns, *again], chaos_s=30.0, heal_after_s=draw.pick((0.5, 4.0))
+        draw, [("c0", 3, 1), ("c1", 3, 1)], [*turns, *again, stale], chaos_s=30.0, heal_after_s=draw.pick((0.5, 4.0)),
+        streamed_list=False,
     )  # fmt: skip
 
 
@@ -107,4 +109,18 @@ def _answer_to_the_dead(draw: Draw) -> Script:
             *(Step(at_s + 0.1 + draw.between(0.0, 1.0), "fail", (node,)) for node in ("c0-n0", "c0-n1", "c1-n0")),
         ],
         chaos_s=30.0, heal_after_s=4.0, policy={"cooldown_s": 15.0}, honours_keys=draw.chance(0.5),
+    )  # fmt: skip
+
+
+@drill("news-for-the-sleepy", "a node fails as its parent's slow actor has been idle for long enough to fall asleep")
+def _news_for_the_sleepy(draw: Draw) -> Script:
+    clusters = [(f"c{c}", 1, 0) for c in range(12)]
+    slow_s = draw.between(0.4, 0.6)  # the idle time of all of them ends at about 5.1 s
+    return plain(
+        draw, clusters,
+        [
+            Step(4.0, "slow-threads", ("cluster/", slow_s, 16.0), "P12"),
+            *(Step(draw.between(5.1, 5.6), "fail", (f"{name}-n0",)) for name, _, _ in clusters),
+        ],
+        chaos_s=24.0, idle_s=5.0, turn_messages_max=1, policy={"repair_enabled": False},
     )  # fmt: skip
