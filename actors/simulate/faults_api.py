@@ -175,10 +175,11 @@ def replay(stage: Stage, kind: str, changes: int, every_s: float = 0.0) -> None:
 
 @verb("spoil")
 def spoil(stage: Stage, name: str, for_s: float) -> None:
-    """That node's object becomes one that we cannot read, and stays so in lists, until somebody mends it."""
+    """A node's object that has been read becomes one that we cannot read, and stays so until somebody mends it."""
     kind = node_kind(name)
+    read = set() if stage.reader is None else stage.reader.held(kind).keys() - stage.broken.spoilt.keys()
     for node in list(stage.truth.nodes.values()):
-        if node.name == name and node.uid not in stage.broken.spoilt:
+        if node.name == name and node.uid in read:
             _impair(stage, kind, for_s)
             stage.touch(PLURALS[kind], name, {"metadata": {"labels": {"spoilt": "yes"}}})
             stage.broken.spoilt[node.uid] = stage.api.resource_version

@@ -27,6 +27,7 @@ from ..core.model import ParentKey
 from ..core.ports import Call
 from ..tree import System, statistics_of
 from .court import Oracle, actor_of, counted
+from .oracles_status import SLACK_S
 
 __all__ = ["PROCESS_ORACLES"]
 
@@ -335,12 +336,14 @@ class Converges(Oracle):
 
     def _counts(self, parent: ParentKey, status: dict[str, Any]) -> None:
         totals = [0, 0, 0]
+        # Who falls silent and is heard of again, over and over, is in the status within the debounce and a write.
+        since_s = self.now - self.court.policy(parent).debounce_max_s - SLACK_S - 4 * self.stage.writer.rtt_s
         for kind in self.stage.child_kinds:
             said = counted(status, kind)
             history, true = self.stage.truth.history(parent, kind), self.stage.truth.history(parent, kind).now()
             if said is None:
                 self.no(f"{parent}: the status says nothing of {kind}, in truth {true}")
-            elif not self.court.possible(parent, kind, said, self.now):
+            elif not self.court.possible(parent, kind, said, since_s):
                 self.no(f"{parent}: {kind} is {said}, in truth {true}")
             elif said[0] > true[0] - self.stage.truth.silent(parent, kind, 8.0):
                 self.no(f"{parent}: {kind} counts {said[0]} healthy, some of the {len(history.members)} are silent")

@@ -19,7 +19,7 @@ from ..messages import (
 )
 from .court import Oracle, actor_of, counted
 
-__all__ = ["STATUS_ORACLES"]
+__all__ = ["SLACK_S", "STATUS_ORACLES"]
 
 TIGHT_S = 2.0
 """How old a written count may be when nothing is impaired: a round trip to read, one to write, and a turn each."""
