@@ -196,6 +196,10 @@ def freeze(stage: Stage, for_s: float) -> None:
     process = stage.process
     if process is None or process.frozen:
         return
+    now = stage.world.clock.now()
+    for part, until_s in list(stage.impaired_until_s.items()):
+        if until_s > now:
+            stage.impair(part, until_s + for_s)  # whoever was recovering does so later
     stage.impair_all(for_s)
     process.freeze()
     stage.world.after(for_s, process.thaw)
