@@ -342,7 +342,8 @@ def _a13(draw: Draw, shape: Shape) -> Any:
         return [(_at(draw, shape), "swallow", (kind,))]
     if roll == 1:
         return [(_at(draw, shape), "mute", (kind, draw.between(1.0, 25.0)))]
-    return [(_at(draw, shape), "refuse-writes", ("slow", draw.between(1.0, 10.0), 1.0, draw.between(0.2, 8.0), ""))]
+    how = draw.pick(("slow", "tardy"))
+    return [(_at(draw, shape), "refuse-writes", (how, draw.between(1.0, 10.0), 1.0, draw.between(0.2, 8.0), ""))]
 
 
 @fault("A14", "lines that cannot be read", times=(6, 10))

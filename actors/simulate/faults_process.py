@@ -381,6 +381,11 @@ def _p2(draw: Draw, shape: Shape) -> Any:
 @fault("P3", "an actor dies at a moment that matters", weight=3)
 def _p3(draw: Draw, shape: Shape) -> Any:
     at_s, meaning = _at(draw, shape), draw.pick(tuple(MEANINGS))
+    if draw.chance(0.2):  # somebody dies, and somebody else while nobody is there to see it
+        first = draw.pick(("directory", "gateway", "status", "watcher/ComputeNode"))
+        second = draw.pick(("cluster/", "cluster/", "watcher/"))
+        die = (at_s, "strike", (first, "", draw.pick(("before", "after")), 1, 1, 1))
+        return [(at_s, "strike-after", (first, second, draw.pick(shape.nodes))), die, *_stir(draw, shape, at_s)]
     hit = (at_s, "strike-meaning", (meaning, draw.pick(("before", "after", "effect")), 1))
     more = [(at_s + 0.2, "delete-node", (draw.pick(shape.nodes),))] if "deletion" in meaning else []
     return [hit, *more, *_stir(draw, shape, at_s)]
@@ -449,7 +454,7 @@ def _p12(draw: Draw, shape: Shape) -> Any:
 
 @fault("M1", "somebody acts at the worst moment", times=(5, 8))
 def _m1(draw: Draw, shape: Shape) -> Any:
-    at_s, what = _at(draw, shape), draw.pick(("status-wanted", "falling-asleep", "closing"))
+    at_s, what = _at(draw, shape), draw.pick(("status-wanted", "falling-asleep", "asking-to-sleep", "closing"))
     stir = _stir(draw, shape, at_s)
     if what == "closing":
         stir.append((at_s + 1.0, "delete-cluster", (draw.pick(shape.clusters),)))
