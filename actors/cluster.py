@@ -296,7 +296,8 @@ class ClusterActor(Behaviour):
         ))  # fmt: skip
 
     def _send_repairs(self) -> None:
-        wish = RepairsWanted(parent=self.key, items=tuple(self._asked.values()), reply_to=self.ctx.ref)
+        told = self._backend.reachable is not None
+        wish = RepairsWanted(parent=self.key, items=tuple(self._asked.values()), reply_to=self.ctx.ref, told=told)
         self.ctx.tell(self._gateway, wish)
         self._told_gateway = True
 
@@ -314,11 +315,11 @@ class ClusterActor(Behaviour):
                 self._send_status()
         if lost == GATEWAY:
             self._abandon()
-        if self._asked:
-            self._send_repairs()
-        elif self._backend.reachable is False:  # whoever was to tell us of its return may have forgotten us
+        if self._backend.reachable is False:  # whoever was to tell us of its return may have forgotten us
             self._backend = BackendView()
             self._changed("backend")
+        if self._asked:
+            self._send_repairs()
 
     def _abandon(self) -> None:
         """What we have taken back and have no answer for is not going to be answered."""
@@ -409,6 +410,7 @@ class ClusterActor(Behaviour):
         return bool(
             self._missing or self._debounce.pending or self._target is not None or self._asked
             or self.ctx.scheduled("look") or self._repairs.open_count
+            or self._backend.reachable is False  # of its return only those hear who are awake
         )  # fmt: skip
 
     def _stay(self) -> None:

@@ -166,6 +166,9 @@ class BatchGatewayActor(Behaviour):
         elif not items and asker.ref != message.reply_to:
             return  # the farewell of an actor whose successor has asked already
         asker.ref = message.reply_to
+        if items and not message.told and asker.told is not None:  # it has died, or slept, and has forgotten
+            reachable, asker.told = asker.told, None
+            self._tell_state(asker, reachable=reachable)
         if asker.answers:
             items, again = asker.answers.sort(items)
             for at_s, answers in again.items():  # the instant of the first answer: cooldowns count from it

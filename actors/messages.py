@@ -346,12 +346,14 @@ class RetryDue:
 class RepairsWanted:
     """ClusterActor → gateway: the whole wanted set of one parent; what was queued and is missing here is withdrawn.
 
+    ``told`` False: the sender does not know how the backend is, perhaps any more, and is to be told again.
     Idempotent. Loss: repairs wait for the next reconcile.
     """
 
     parent: ParentKey
     items: tuple[Item, ...]
     reply_to: Ref
+    told: bool = True
 
 
 class ItemAnswer(Enum):

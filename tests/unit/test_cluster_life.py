@@ -14,6 +14,7 @@ from actors.core.model import Child, Record
 from actors.core.ports import Objects
 from actors.messages import (
     AskAgain,
+    BackendState,
     CloseUp,
     LastMail,
     Passivated,
@@ -133,7 +134,7 @@ def test_an_idle_actor_asks_to_sleep_and_does_when_all_watchers_have_closed() ->
 
 
 def test_it_does_not_sleep_while_it_waits_for_something() -> None:
-    """An unanswered item, a cooldown, an unanswered write."""
+    """An unanswered item, a cooldown, a backend that does not answer, an unanswered write."""
     asked = Desk(idle_s=60.0).settled(node("a", healthy=False))
     asked.run(600.0)
     assert asked.directory.told == []
@@ -141,6 +142,14 @@ def test_it_does_not_sleep_while_it_waits_for_something() -> None:
     asked.done(*asked.keys)
     asked.run(200.0)
     assert asked.directory.told == []
+
+    cut_off = Desk(idle_s=60.0).settled(node("a"))
+    cut_off.tell(BackendState(reachable=False, reason="Unavailable", message="503"))
+    cut_off.run(600.0)
+    assert cut_off.directory.told == [], "nobody would take it back"
+    cut_off.tell(BackendState(reachable=True, reason="Answers", message=""))
+    cut_off.run(70.0)
+    assert len(cut_off.directory.of(PassivateWanted)) == 1
 
     writing = Desk(idle_s=60.0, answers=False)
     writing.sync(node("a"))

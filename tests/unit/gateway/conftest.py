@@ -120,11 +120,12 @@ class Bench:
             retry=round_number > 0,
         )  # fmt: skip
 
-    def ask(self, parent: str, *items: Item, successor: bool = False) -> None:
+    def ask(self, parent: str, *items: Item, successor: bool = False, told: bool = True) -> None:
         """Tell the parent's whole wish; ``successor``: a new actor stands for it from now on."""
         if successor or parent not in self.refs:
             self.refs[parent] = Catcher(self.told.setdefault(parent, []))
-        self.cell.tell(RepairsWanted(parent=ParentKey("default", parent), items=items, reply_to=self.refs[parent]))
+        key, ref = ParentKey("default", parent), self.refs[parent]
+        self.cell.tell(RepairsWanted(parent=key, items=items, reply_to=ref, told=told))
         self.world.settle()
 
     def answers(self, parent: str) -> dict[str, tuple[ItemAnswer, str]]:

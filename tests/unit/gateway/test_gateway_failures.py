@@ -152,6 +152,19 @@ def test_parents_hear_of_the_backend_when_it_changes_and_only_then(bench: Make) 
     assert [(False, "Unavailable"), (True, "Answers")] == b.states("q") == b.states("late")
 
 
+def test_who_has_forgotten_how_the_backend_is_is_told_again(bench: Make) -> None:
+    """An actor that slept, or died, says so; nothing would have changed for it until the next outage."""
+    b = bench()
+    b.ask("p", b.item("p", "n1"), told=False)
+    b.world.run_for(1)
+    b.ask("p", b.item("p", "n1"), b.item("p", "n2"), told=True)
+    b.world.run_for(1)
+    assert [(True, "Answers")] == b.states("p")
+
+    b.ask("p", b.item("p", "n1"), b.item("p", "n2"), successor=True, told=False)
+    assert [(True, "Answers")] * 2 == b.states("p")
+
+
 def test_one_poisoned_item_fails_alone(bench: Make) -> None:
     """A 4xx of a whole batch says nothing of the other ninety-nine."""
     poison: list[str] = []
