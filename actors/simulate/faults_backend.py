@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from ..core.model import ParentKey
 from ..sim.backend import Behaviour
 from ..sim.network import Fate
 from .catalogue import Shape, fault
 from .draw import Draw
-from .stage import Stage
+from .stage import NAMESPACE, Stage
 from .steps import node_kind, verb
 
 __all__ = ["heal_backend"]
@@ -71,6 +72,28 @@ def answer_twice(stage: Stage, for_s: float) -> None:
     stage.broken.twice_until_s = stage.world.clock.now() + for_s
 
 
+@verb("lose-ends")
+def lose_ends(stage: Stage, for_s: float) -> None:
+    """The threads of calls that end meanwhile do not come back: whatever became of the calls, nobody is told."""
+    _impair(stage, for_s)
+    stage.broken.lost_until_s = stage.world.clock.now() + for_s
+
+
+@verb("poison-cluster")
+def poison_cluster(stage: Stage, name: str, for_s: float) -> None:
+    """The backend refuses each batch in which a node of that parent is: an impairment of that parent, and of nobody else.
+
+    (Where batches are large. Where they are small, one fresh batch after the other is refused, and the breaker stops all.)
+    """
+    for node in stage.truth.children(ParentKey(NAMESPACE, name)):
+        stage.backend_model.poisoned.add(node.uid)
+        stage.world.after(for_s, partial(stage.backend_model.poisoned.discard, node.uid))
+    settings = stage.settings
+    stage.impair(
+        f"backend:{name}", stage.world.clock.now() + for_s + settings.breaker_max_s + settings.policy.cooldown_s
+    )
+
+
 @verb("stubborn")
 def stubborn(stage: Stage, name: str, repairs: int) -> None:
     """That many repairs of the node do not help."""
@@ -97,7 +120,7 @@ def heal_backend(stage: Stage) -> None:
     stage.backend.fates.clear()
     stage.backend_model.clear()
     stage.backend_model.poisoned.clear()
-    stage.broken.twice_until_s = -1.0
+    stage.broken.twice_until_s = stage.broken.lost_until_s = -1.0
     _restore_quota(stage)
 
 

@@ -402,9 +402,11 @@ def _p4(draw: Draw, shape: Shape) -> Any:
     return [hit, *_stir(draw, shape, at_s), *_stir(draw, shape, at_s + 2.0)]
 
 
-@fault("P5", "an actor does not come back from a message", times=(3, 6), weight=3)
+@fault("P5", "a thread does not come back: from an actor's message, or from a call", times=(3, 6), weight=3)
 def _p5(draw: Draw, shape: Shape) -> Any:
     at_s = _at(draw, shape)
+    if draw.chance(0.2):
+        return [(at_s, "lose-ends", (draw.between(0.5, 10.0),)), *_stir(draw, shape, at_s)]
     actor = draw.pick(("cluster/", "cluster/", "status", "watcher/ComputeNode", "gateway", "directory"))
     return [(at_s, "wedge", (actor,)), *_stir(draw, shape, at_s)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar
 
+from ..core.errors import Refused, Throttled
 from ..core.events import ActorCrashed, Reconciled, StatusFailed
 from ..core.model import Child, ParentKey
 from ..core.ports import Call, Objects
@@ -14,6 +15,10 @@ from .court import Oracle, actor_of, counted
 __all__ = ["ANSWER_ORACLES"]
 
 LOOK_EVERY_S = 2.0
+OUTAGE_FAILURES = 3
+"""Failed calls in a row that are no hiccup: parents are to say by then that the backend does not answer."""
+TOLD_SLACK_S = 1.5
+"""What a condition may be late beyond the longest debounce: a turn, two round trips and the writes of others before it."""
 SILENCE_SLACK_S = 3.5
 """A silence is told within a second of its deadline, after a proof of life that may take two; a turn for the rest."""
 WRITE_SLACK_S = 1.0
@@ -34,11 +39,11 @@ class Answered(Oracle):
         self._answered: dict[str, tuple[ItemAnswer, str, int, int]] = {}
         self._heard: set[tuple[str, str]] = set()
         self._again: set[tuple[str, str]] = set()
+        self._refused: dict[str, frozenset[str]] = {}
         self._forgot_s: dict[str, float] = {}
         self._uids: dict[str, str] = {}
         self._wanted: dict[ParentKey, set[str]] = {}
         self._settled: dict[tuple[ParentKey, str], str] = {}
-        self._sent_s: dict[str, float] = {}
         self._moves: dict[str, int] = {}
         self._deaths: dict[str, int] = {}
         self.stage.backend.on_send.append(self._sent)
@@ -55,11 +60,12 @@ class Answered(Oracle):
         self._answered.clear()
         self._heard.clear()
         self._settled.clear()
+        self._refused.clear()
 
     def _wish(self, _actor: str, message: RepairsWanted) -> None:
         wanted = self._wanted[message.parent] = {item.key for item in message.items}
         for parent, key in [each for each in self._settled if each[0] == message.parent and each[1] not in wanted]:
-            del self._settled[parent, key]
+            del self._settled[parent, key]  # who does not want it any more may want it anew
 
     def _objects(self, actor: str, message: Objects) -> None:
         if message.replace and message.kind == self.stage.fleet.parent.kind:  # perhaps it has just woken
@@ -76,11 +82,14 @@ class Answered(Oracle):
 
     def _sent(self, call: Call) -> None:
         self._calls[call.id] = call
-        self._sent_s[call.id] = self.now
+        self.stage.world.after(self._lasts_s() - 0.001, partial(self._overdue, call.id))
+        refused = self._refused.get(call.items[0].key, frozenset("?"))
+        if refused <= {item.key for item in call.items}:
+            self.no(f"a call of {len(refused)} items that was refused is sent again as it is")
         for item in call.items:
             said = self._settled.get((item.parent, item.key))
             if said is not None:
-                self.no(f"{item.payload['name']} is sent again for {item.parent}: the backend has {said} it")
+                self.no(f"{item.payload['name']} is sent again, {said} by the backend and wanted ever since")
             self._uids[item.key] = item.uid
             self._owed.pop((actor_of(item.parent), item.key), None)
             self._again.discard((actor_of(item.parent), item.key))
@@ -88,12 +97,18 @@ class Answered(Oracle):
             if known is not None and known[1:] == self._memory(actor_of(item.parent), item.key):
                 self.no(f"{item.payload['name']} is sent again under a key that was answered: {known[0].value}")
 
+    def _lasts_s(self) -> float:
+        return self.stage.settings.call_timeout_s + self.stage.settings.lateness_s
+
+    def _overdue(self, name: str) -> None:
+        self._calls.pop(name, None)  # given up: what is told of it now comes too late
+
     def _ended(self, _actor: str, message: CallEnded) -> None:
         call, reply = self._calls.pop(message.call, None), message.outcome.value
-        took_s = self.now - self._sent_s.pop(message.call, self.now)
+        if call is not None and isinstance(message.outcome.error, Refused):
+            self._was_refused(call)
         if call is None or reply is None:
             return
-        in_time = took_s < self.stage.settings.call_timeout_s + self.stage.settings.lateness_s - 0.1
         for item in call.items:
             result = reply.results.get(item.key)
             if result is None or result.status not in ("accepted", "failed"):
@@ -104,9 +119,16 @@ class Answered(Oracle):
                 ItemAnswer.DONE if result.status == "accepted" else ItemAnswer.FAILED
             )
             if item.key in self._wanted.get(item.parent, ()):
-                if in_time:  # else it had been given up
-                    self._settled[item.parent, item.key] = result.status
+                self._settled[item.parent, item.key] = result.status
                 self.stage.world.after(1.0, partial(self._due, item.parent, item.key, self.stage.lives))
+
+    def _was_refused(self, call: Call) -> None:
+        """Which of several is to blame must be found out; one alone has failed."""
+        keys = frozenset(item.key for item in call.items)
+        if len(keys) > 1:
+            self._refused.update(dict.fromkeys(keys, keys))
+        else:
+            self._owed[actor_of(call.items[0].parent), call.items[0].key] = ItemAnswer.FAILED
 
     def _due(self, parent: ParentKey, key: str, life: int) -> None:
         if (
@@ -135,8 +157,8 @@ class Answered(Oracle):
                 self.no(f"{actor} is told that {key[:8]} is {answer.value}, the backend wants it sent again")
             if owed is not None and owed is not answer:
                 self.no(f"{actor} is told that {key[:8]} is {answer.value}, the backend said {owed.value}")
-            if owed is None and answer is ItemAnswer.DONE and self.stage.calm(self.now - 1.0, "actor:gateway"):
-                self.no(f"{actor} is told that {key[:8]} is done, and the backend has not said so")
+            if owed is None and self.stage.calm(self.now - 1.0, "actor:gateway"):
+                self.no(f"{actor} is told that {key[:8]} is {answer.value}, and the backend has not said so")
             if key in self._wanted.get(
                 _key(actor.removeprefix("cluster/")), ()
             ):  # else it has been withdrawn meanwhile
@@ -153,6 +175,122 @@ class Answered(Oracle):
         new = self.court.mirror.child(kind, uid) if kind in self.stage.child_kinds else None
         if new is None or not isinstance(old, Child) or old.parent != new.parent:
             self._moves[uid] = self._moves.get(uid, 0) + 1
+
+
+class Reachable(Oracle):
+    """Parents say whether the backend answers: those that wait for it when it does not, and all when it does again."""
+
+    name: ClassVar[str] = "backend-told"
+    promise: ClassVar[str] = "truth"
+
+    def attend(self) -> None:
+        self._calls: dict[str, Call] = {}
+        self._wanted: dict[ParentKey, dict[str, float]] = {}
+        self._woken_s: dict[str, float] = {}
+        self._failures = 0
+        self._turned_s = 0.0
+        self.stage.backend.on_send.append(self._sent)
+        self.stage.listen(ActorCrashed, self._crashed)
+        self.court.hear(CallEnded, self._ended)
+        self.court.hear(RepairsWanted, self._wish)
+        self.court.hear(ItemsAnswered, self._told)
+        self.court.hear(Objects, self._objects)
+
+    def begin_life(self) -> None:
+        self._calls.clear()
+        self._wanted.clear()
+        self._woken_s.clear()
+        self._turn(0)
+
+    def _crashed(self, fact: ActorCrashed) -> None:
+        if fact.actor == "gateway":
+            self._calls.clear()
+            self._turn(0)
+
+    def _objects(self, actor: str, message: Objects) -> None:
+        if message.replace:  # perhaps it has just woken, and has not been told
+            self._woken_s[actor] = self.now
+
+    def _wish(self, _actor: str, message: RepairsWanted) -> None:
+        before = self._wanted.get(message.parent, {})
+        self._wanted[message.parent] = {item.key: before.get(item.key, self.now) for item in message.items}
+
+    def _told(self, actor: str, message: ItemsAnswered) -> None:
+        wanted = self._wanted.get(_key(actor.removeprefix("cluster/")), {})
+        for key in message.answers:
+            wanted.pop(key, None)
+
+    def _turn(self, failures: int) -> None:
+        """Whatever is to be judged has to do with what happens from now on."""
+        self._failures, self._turned_s = failures, self.now
+
+    def _sent(self, call: Call) -> None:
+        settings = self.stage.settings
+        self._calls[call.id] = call
+        self.stage.world.after(settings.call_timeout_s + settings.lateness_s - 0.001, partial(self._overdue, call.id))
+
+    def _overdue(self, name: str) -> None:
+        if self._calls.pop(name, None) is not None:
+            self._failed()
+
+    def _ended(self, _actor: str, message: CallEnded) -> None:
+        call, error = self._calls.pop(message.call, None), message.outcome.error
+        if call is None:
+            return
+        if isinstance(error, Throttled | Refused):
+            self._turn(0)  # it lives, but that is no repair: nobody need be told
+        elif error is not None:
+            self._failed()
+        else:
+            if self._failures:
+                self._turn(0)
+            asked = {item.parent for item in call.items if item.key in self._wanted.get(item.parent, {})}
+            self._later(partial(self._answers, tuple(sorted(asked)), self.now))
+
+    def _failed(self) -> None:
+        if not self._failures:
+            self._turn(0)
+        self._failures += 1
+        if self._failures == OUTAGE_FAILURES:
+            self._later(partial(self._fails, self._turned_s, self.now))
+
+    def _later(self, judge: Any) -> None:
+        policies = [self.court.policy(parent) for parent in self.court.mirror.parents]
+        longest_s = max((policy.debounce_max_s for policy in policies), default=0.0)
+        self.stage.world.after(longest_s + TOLD_SLACK_S + 4 * self.stage.writer.rtt_s, judge)
+
+    def _answers(self, asked: tuple[ParentKey, ...], at_s: float) -> None:
+        """A while after an answer, with no trouble since: who had asked says so, and nobody says otherwise."""
+        if self._turned_s > at_s or self._failures:
+            return
+        for parent in sorted(self.stage.truth.parents):
+            said = self._said(parent, at_s)
+            if said == "False" or (said == "Unknown" and parent in asked):
+                self.no(f"{parent}: BackendReachable is {said}, the backend has answered at {at_s:.3f} s")
+
+    def _fails(self, turned_s: float, at_s: float) -> None:
+        """A while after failures in a row, with no answer since: who waits says so."""
+        if self._turned_s > turned_s:
+            return
+        for parent, wanted in sorted(self._wanted.items()):
+            waits = any(since_s < at_s for since_s in wanted.values())
+            if waits and self._said(parent, at_s) in ("True", "Unknown"):
+                self.no(f"{parent}: BackendReachable is not False, {self._failures} calls in a row have failed")
+
+    def _said(self, parent: ParentKey, since_s: float) -> str:
+        """What the condition says; "" where nothing can be expected of it."""
+        since_s -= 1.0
+        quiet = self._woken_s.get(actor_of(parent), -1.0) < since_s and since_s > 0
+        calm = self.stage.calm(since_s, "actor:gateway", "actor:status")
+        if (
+            not quiet
+            or not calm
+            or not all(self.court.expected(parent, kind, since_s) for kind in self.stage.child_kinds)
+        ):
+            return ""
+        self.exercised += 1
+        conditions = (self.stage.status(parent) or {}).get("conditions") or ()
+        return next((str(each["status"]) for each in conditions if each.get("type") == "BackendReachable"), "")
 
 
 class SilenceNoticed(Oracle):
@@ -333,4 +471,4 @@ def _key(text: str) -> ParentKey:
     return ParentKey(namespace, name)
 
 
-ANSWER_ORACLES: tuple[type[Oracle], ...] = (Answered, SilenceNoticed, OwnWrites, StatusKept, ConflictEnds)
+ANSWER_ORACLES: tuple[type[Oracle], ...] = (Answered, Reachable, SilenceNoticed, OwnWrites, StatusKept, ConflictEnds)

@@ -1,24 +1,21 @@
-"""What the backend may see: the quota, batches, duplicates, who is repaired, in what order, and how soon."""
+"""What the backend may see: the quota, batches, duplicates, and who is repaired (in what order: ``oracles_served``)."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from functools import partial
 from typing import ClassVar
-
-from attrs import define
 
 from ..core.errors import CallTimeout, Refused, Throttled, Unavailable
 from ..core.events import ActorCrashed, ItemsWithdrawn
 from ..core.model import Item, ParentKey, Policy
 from ..core.ports import Call
 from ..core.quota import SPACING
-from ..messages import CallEnded, ItemsAnswered, RepairsWanted
+from ..messages import CallEnded, RepairsWanted
 from ..sim.backend import Answer, Repair
-from .court import Oracle, actor_of
+from .court import Court, Oracle, actor_of
 
-__all__ = ["BACKEND_ORACLES"]
+__all__ = ["BACKEND_ORACLES", "why_held"]
 
 EPS_S = 1e-6
 
@@ -201,19 +198,7 @@ class Held(Oracle):
         self._since.clear()
 
     def _judge(self, parent: ParentKey) -> None:
-        record = self.court.mirror.parents.get(parent)
-        policy = self.court.policy(parent)
-        total = len(self.court.mirror.by_parent.get(parent, {}))
-        eligible = self.court.mirror.eligible(parent)
-        why = ""
-        if record is not None and record.spec.paused:
-            why = "it is paused"
-        elif record is not None and record.deleting:
-            why = "it is being deleted"
-        elif not policy.repair_enabled:
-            why = "its repairs are switched off"
-        elif eligible > _limit(policy, total):
-            why = f"{eligible} of {total} are in trouble, the limit is {policy.max_unhealthy}"
+        why = why_held(self.court, parent)
         before = self._since.get(parent)
         if not why:
             self._since.pop(parent, None)
@@ -234,105 +219,6 @@ class Held(Oracle):
                 self.exercised += 1
                 self.no(f"a call for {parent} although {held[1]}, since {held[0]:.3f} s")
         self.exercised += bool(self._since)
-
-
-@define(eq=False)
-class _Wish:
-    item: Item
-    asked_s: float
-    backlog: int
-    sent: bool = False
-
-
-class Served(Oracle):
-    """What is asked is sent: within the time that the quota needs for the queue, oldest first, small parents soon."""
-
-    name: ClassVar[str] = "served-fairly"
-    promise: ClassVar[str] = "drain"
-
-    def attend(self) -> None:
-        self._wishes: dict[ParentKey, dict[str, _Wish]] = {}
-        self.stage.backend.on_send.append(self._sent)
-        self.court.hear(RepairsWanted, self._wanted)
-        self.court.hear(ItemsAnswered, self._answered)
-
-    def begin_life(self) -> None:
-        self._wishes.clear()
-
-    def _wanted(self, actor: str, message: RepairsWanted) -> None:
-        if actor != "gateway":
-            return
-        allowed = self.court.policy(message.parent).in_flight_max
-        if allowed is not None and len(message.items) > allowed:
-            self.no(f"{message.parent} asks for {len(message.items)} repairs at once, {allowed} are allowed")
-        before = self._wishes.pop(message.parent, {})
-        wishes = {item.key: before.get(item.key) or _Wish(item, self.now, 0) for item in message.items}
-        if wishes:
-            self._wishes[message.parent] = wishes
-        backlog = sum(len(each) for each in self._wishes.values())
-        for key, wish in wishes.items():
-            wish.backlog = max(wish.backlog, backlog)
-            if key not in before:
-                self.stage.world.after(self._bound_s(backlog), partial(self._due, wish, self.stage.lives))
-
-    def _bound_s(self, items: int) -> float:
-        """The exact limit for the queue as it is, one window more, and what partial batches wait."""
-        settings = self.stage.settings
-        quota = settings.quota
-        calls = math.ceil(items / settings.batch_max) + 1
-        windows = math.ceil(calls / quota.calls) + 1
-        return windows * (quota.window_s + settings.backend_rtt_s) + 2 * SPACING * quota.window_s / quota.calls + 2.0
-
-    def _due(self, wish: _Wish, life: int) -> None:
-        item = wish.item
-        mine = self._wishes.get(item.parent, {})
-        if life != self.stage.lives or mine.get(item.key) is not wish or wish.sent:
-            return
-        bound_s = self._bound_s(max(wish.backlog, sum(len(each) for each in self._wishes.values())))
-        if self.now - wish.asked_s < bound_s:
-            self.stage.world.after(bound_s - (self.now - wish.asked_s) + 0.01, lambda: self._due(wish, life))
-            return
-        child = self.court.mirror.child(item.kind, item.uid)
-        if child is None or not child.eligible or child.incident != item.incident:
-            return  # the check at the dispatch takes it out
-        if self.stage.calm(wish.asked_s - 1.0, "backend", "operator", f"actor:{actor_of(item.parent)}"):
-            self.exercised += 1
-            waited_s = self.now - wish.asked_s
-            self.no(f"{item.payload['name']} has waited {waited_s:.1f} s for a call, {bound_s:.1f} s are enough")
-
-    def _sent(self, call: Call) -> None:
-        self.exercised += 1
-        leaving = {item.key for item in call.items}
-        for item in call.items:
-            wish = self._wishes.get(item.parent, {}).get(item.key)
-            if wish is not None:
-                self._overtaken(wish, leaving)
-        for item in call.items:
-            wish = self._wishes.get(item.parent, {}).get(item.key)
-            if wish is not None:
-                wish.sent = True
-
-    def _overtaken(self, wish: _Wish, leaving: set[str]) -> None:
-        """No older unsent incident of the same parent stays behind."""
-        if wish.sent or wish.item.retry:
-            return
-        parts = ("backend", "operator", f"actor:{actor_of(wish.item.parent)}")
-        for other in self._wishes[wish.item.parent].values():
-            item = other.item
-            if other.sent or item.retry or other.asked_s > self.now - 1.0 or item.since_s > wish.item.since_s - 1.0:
-                continue
-            if item.key in leaving or not self.stage.calm(other.asked_s - 1.0, *parts):
-                continue  # who was restarted since then counts from there
-            child = self.court.mirror.child(item.kind, item.uid)
-            if child is None or child.parent != item.parent:
-                continue
-            if child.eligible and child.incident == item.incident:
-                self.no(f"{wish.item.payload['name']} is sent before {item.payload['name']}, which is older")
-
-    def _answered(self, _actor: str, message: ItemsAnswered) -> None:
-        for wishes in self._wishes.values():
-            for key in message.answers:
-                wishes.pop(key, None)
 
 
 class Throttle(Oracle):
@@ -422,6 +308,22 @@ class Merged(Oracle):
         self._last_s = self.now
 
 
+def why_held(court: Court, parent: ParentKey) -> str:
+    """Why nothing may be sent for that parent, by what has been delivered; "" if it may."""
+    record = court.mirror.parents.get(parent)
+    policy = court.policy(parent)
+    total, eligible = len(court.mirror.by_parent.get(parent, {})), court.mirror.eligible(parent)
+    if record is not None and record.spec.paused:
+        return "it is paused"
+    if record is not None and record.deleting:
+        return "it is being deleted"
+    if not policy.repair_enabled:
+        return "its repairs are switched off"
+    if eligible > _limit(policy, total):
+        return f"{eligible} of {total} are in trouble, the limit is {policy.max_unhealthy}"
+    return ""
+
+
 def _limit(policy: Policy, total: int) -> int:
     """How many may be in trouble at once: by the promise's words, not by the operator's code."""
     share = policy.max_unhealthy
@@ -431,5 +333,5 @@ def _limit(policy: Policy, total: int) -> int:
 
 
 BACKEND_ORACLES: tuple[type[Oracle], ...] = (
-    QuotaKept, BatchesRight, RepairedOnce, OnlyWanted, Held, Served, Throttle, Merged,
+    QuotaKept, BatchesRight, RepairedOnce, OnlyWanted, Held, Throttle, Merged,
 )  # fmt: skip

@@ -205,10 +205,24 @@ class NoGhosts(Oracle):
     promise: ClassVar[str] = "I11"
 
     def attend(self) -> None:
+        self._parents_gone_s: dict[ParentKey, float] = {}
+        self.stage.truth.on_parent.append(self._parent)
         self.stage.backend.on_send.append(self._sent)
         self.stage.writer.on_arrival.append(self._write)
 
+    def _parent(self, parent: ParentKey, old: Any, new: Any) -> None:
+        if new is None:
+            self._parents_gone_s[parent] = self.now
+        else:
+            self._parents_gone_s.pop(parent, None)
+
     def _sent(self, call: Call) -> None:
+        watched = self.stage.fleet.parent.kind
+        for parent in sorted({item.parent for item in call.items}):
+            went_s = self._parents_gone_s.get(parent, self.now)
+            parts = (f"actor:{actor_of(parent)}", "actor:directory")
+            if went_s < self.now - 1.0 and self._calm(watched, went_s) and self.stage.calm(went_s - 1.0, *parts):
+                self.no(f"{parent} is gone since {went_s:.3f} s, and a call is made for it")
         for item in call.items:
             self.exercised += 1
             gone_s = self.stage.truth.gone_s.get(item.uid)

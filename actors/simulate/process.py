@@ -268,6 +268,8 @@ class Process:
         """For how long a turn of that actor is kept from running: a thread that the system does not run."""
         self.twice: Callable[[str], bool] = lambda pool: False
         """Whether the end of a call on that pool is told twice."""
+        self.lost: Callable[[str], bool] = lambda pool: False
+        """Whether the end of a call on that pool is never told: its thread does not come back."""
         self._on_fact = on_fact
         self.waits: list[Callable[[], None]] | None = None
         """While it is frozen: what happens when it runs on."""
@@ -317,7 +319,7 @@ class Process:
         """Make the call; its outcome is for the living."""
 
         def heard(outcome: Outcome[Any]) -> None:
-            if self.alive:
+            if self.alive and not self.lost(pool):
                 if self.waits is not None:
                     self.waits.append(lambda: heard(outcome))
                 else:

@@ -31,6 +31,7 @@ from .oracles_answers import ANSWER_ORACLES
 from .oracles_backend import BACKEND_ORACLES
 from .oracles_process import PROCESS_ORACLES
 from .oracles_reading import READING_ORACLES
+from .oracles_served import SERVED_ORACLES
 from .oracles_status import STATUS_ORACLES
 from .process import Strike
 from .script import Script
@@ -39,7 +40,9 @@ from .steps import Step, verb
 
 __all__ = ["ORACLES", "Result", "Run", "collected_at_the_end", "play"]
 
-ORACLES = (*STATUS_ORACLES, *BACKEND_ORACLES, *ANSWER_ORACLES, *READING_ORACLES, *PROCESS_ORACLES)
+ORACLES = (
+    *STATUS_ORACLES, *BACKEND_ORACLES, *SERVED_ORACLES, *ANSWER_ORACLES, *READING_ORACLES, *PROCESS_ORACLES,
+)  # fmt: skip
 REST_S = 60.0
 POLL_S = 5.0
 STORY_LINES = 40

@@ -106,6 +106,8 @@ class Broken:
     """By uid: from which version on that node's object is one that we cannot read. The API server lets nobody change it."""
     twice_until_s: float = -1.0
     """Until when each call's end is told twice."""
+    lost_until_s: float = -1.0
+    """Until when no call's end is told."""
     deaths: dict[str, list[float]] = field(factory=dict)
     """When each actor was struck."""
     kill_at: dict[str, tuple[int, float, str]] = field(factory=dict)
@@ -200,6 +202,7 @@ class Stage:
         process = Process(self.world, self.lives, on_fact=self._fact)
         process.on_fatal = self._fatal
         process.twice = lambda pool: pool == "backend" and self.broken.twice_until_s > self.world.clock.now()
+        process.lost = lambda pool: pool == "backend" and self.broken.lost_until_s > self.world.clock.now()
         reader = _WatchedReader(
             self, process, streamed_list=settings.streamed_list, watch_s=settings.watch_s,
             page_items=settings.page_items, server_wall=self._server_wall,
