@@ -7,6 +7,7 @@ does nothing, so that any subset of a script is a script. That is what makes fai
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -347,7 +348,7 @@ class Stage:
 
     def calm(self, since_s: float, *parts: str) -> bool:
         """Whether none of these parts was impaired at any instant since then."""
-        return all(self.impaired_until_s.get(part, -1.0) < since_s for part in parts)
+        return all(self.impaired_until_s.get(part, -math.inf) < since_s for part in parts)
 
     # --- the users ----------------------------------------------------------------------------------------------------
     def cluster(self, name: str, spec: dict[str, Any] | None = None) -> None:

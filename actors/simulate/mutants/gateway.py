@@ -221,6 +221,17 @@ def _(original: Any) -> Any:
 
 
 @bed.single(
+    "refused-half-counts-for-the-breaker", breaks="I13", at="actors.core.backoff:Breaker.refused_again", needs=("B6",),
+    what="the search for what the backend cannot take has everybody wait, as if the backend failed",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def refused_again(self: Breaker, call_id: str, now: float) -> bool:
+        return self.failed(call_id, now)
+
+    return refused_again
+
+
+@bed.single(
     "answers-are-forgotten", breaks="answer", at="actors.core.keys:Answers.remember", needs=("P1", "P4"),
     what="a parent that asks again for what it was answered, because the answer was lost, has it sent again",
 )  # fmt: skip
