@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -264,3 +265,68 @@ def test_a_reader_that_has_crashed_believes_no_list_older_than_what_it_had_seen(
     bench.world.run_for(10.0)
     assert bench.held == {"a": False}
     assert len([mail for _, mail in bench.mail if isinstance(mail, Objects) and mail.replace]) == 2
+
+
+# --- what the simulator's faults and oracles need of it -----------------------------------------------------------------
+def test_old_changes_come_again_one_at_a_time_and_are_no_news() -> None:
+    bench = Bench().start()
+    bench.node("n1", True)
+    bench.world.run_for(0.1)
+    bench.report("n1", False)
+    bench.world.run_for(0.1)
+    mails = len(bench.mail)
+    came_s: list[float] = []
+    stream = bench.reader._kinds[KIND].stream
+    assert stream is not None
+    taken = stream.lines
+
+    def heard(lines: Iterable[bytes], now: float) -> None:
+        came_s.extend(now for _ in lines)
+        taken(lines, now)
+
+    stream.lines = heard  # type: ignore[method-assign]  # heard on its way
+    bench.reader.rewind(KIND, 2, 0.5)
+    bench.world.run_for(2.0)
+    assert [at_s - came_s[0] for at_s in came_s] == pytest.approx([0.0, 0.5])
+    assert len(bench.mail) == mails
+    assert bench.held == {"n1": False}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_object_that_no_list_can_show_keeps_its_record(streamed: bool) -> None:
+    bench = Bench(streamed_list=streamed).start()
+    bench.node("n1")
+    bench.node("n2")
+    bench.world.run_for(0.1)
+    bench.reader.bend = lambda raw: raw.replace(b'"spec":{', b'"spec":7,"was":{') if b'"n1"' in raw else raw
+    bench.reader.mangle = lambda kind, turn, lines: [bench.reader.bend(line) for line in lines]
+    bench.reader.relist(KIND)
+    bench.world.run_for(1.0)
+    assert bench.mail[-1][1].replace  # type: ignore[union-attr]  # the last mail is the list's
+    assert bench.held == {"n1": True, "n2": True}
+
+
+def test_a_watch_goes_on_from_the_bookmark_that_ended_the_one_before() -> None:
+    bench = Bench(watch_s=5)
+    resumed: list[tuple[int, int]] = []
+    bench.reader.resumed = lambda kind, asked, told: resumed.append((asked, told))
+    bench.start()
+    bench.node("n1")
+    bench.world.run_for(0.1)
+    for n in range(5):  # other kinds go on
+        bench.api.create("storagenodes.muster.dev", {"metadata": {"name": f"s{n}"}, "spec": {}}, "default")
+    newest = bench.api.resource_version
+    bench.world.run_for(10.0)
+    assert resumed[-1] == (newest, newest)
+
+
+def test_it_says_for_how_long_a_watch_has_been_open() -> None:
+    bench = Bench()
+    assert bench.reader.open_for_s(KIND) is None
+    bench.start()
+    open_for_s = bench.reader.open_for_s(KIND)
+    assert open_for_s is not None
+    assert 0.9 < open_for_s <= 1.0
+    bench.reader.fail = lambda kind, action: Unreachable("planted")
+    bench.reader.cut(KIND)
+    assert bench.reader.open_for_s(KIND) is None
