@@ -382,7 +382,7 @@ class Stage:
     def report(self, name: str, healthy: bool | None = None, *, kind: str) -> None:
         """The node reports its heartbeat, and its health where one is given (else what it was; never reported: nothing)."""
         stored = self._get(PLURALS[kind], name)
-        if stored is None or stored["metadata"]["uid"] in self.broken.spoilt:
+        if stored is None or stored["metadata"]["uid"] in self.broken.spoilt or self.away:
             return
         old = stored.get("status") or {}
         if healthy is None:
@@ -430,6 +430,11 @@ class Stage:
         obj = self._get(CLUSTERS, key.name)
         return None if obj is None else obj.get("status") or {}
 
+    @property
+    def away(self) -> bool:
+        """Whether the API server is away, for everybody."""
+        return self.broken.away_until_s > self.world.clock.now_s
+
     def _get(self, plural: str, name: str) -> dict[str, Any] | None:
         try:
             return self.api.get(plural, name, NAMESPACE).obj
@@ -437,7 +442,7 @@ class Stage:
             return None
 
     def _try(self, write: Callable[[], Any]) -> bool:
-        if self.broken.away_until_s > self.world.clock.now():
+        if self.away:
             return False
         try:
             write()
@@ -455,7 +460,7 @@ class Stage:
 
     def _cure(self, repair: Repair) -> None:
         node = self.truth.nodes.get(repair.uid)
-        if self.broken.away_until_s > self.world.clock.now():  # an agent goes on trying
+        if self.away:  # an agent goes on trying
             self.world.after(1.0, lambda: self._cure(repair))
         elif node is not None:
             self.report(node.name, True, kind=node.kind)
