@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from actors.cluster import ClusterActor
+from actors.core import reconcile as pure
 from actors.core.backoff import Pause
 from actors.core.batch import Queue
+from actors.core.conflicts import Conflicts
 from actors.core.debounce import Debounce
 from actors.core.decode import Decoder, Seen
 from actors.core.fleet import MUSTER_FLEET
@@ -166,9 +168,19 @@ def probe_overwritten() -> Any:
 
 def probe_awaiting() -> Any:
     actor: Any = SimpleNamespace(
-        _parent=parent(), _awaiting=1, _defaults=Policy(), _policy=Policy(), _target=None, _wished=()
-    )
+        _parent=parent(), _awaiting=1, _defaults=Policy(), _policy=Policy(), _target=None, _wished=(), _conflicts=Conflicts()
+    )  # fmt: skip
     return ClusterActor._enter_parent(actor, parent(version=2))
+
+
+def probe_conflicts() -> Any:
+    conflicts = Conflicts()
+    return [conflicts.met(float(now)) for now in range(20)]
+
+
+def probe_skipped() -> Any:
+    children = Children(roll=Roll(("ComputeNode", "StorageNode")), repairs=Repairs("repair"), skipped=1)
+    return pure.reconcile(MUSTER_FLEET, parent(), children, Policy(), Now(0.0, WALL_S)).status["conditions"]
 
 
 def probe_longest_wait() -> Any:
@@ -268,6 +280,8 @@ PROBES: dict[str, Callable[[], Any]] = {
     "replacement-loses-its-mark": lambda: probe_pending(first_replaces=True),
     "overwritten-status-is-not-noticed": probe_overwritten,
     "conflict-waits-for-no-newer-object": probe_awaiting,
+    "lost-version-is-never-sought": probe_conflicts,
+    "record-that-is-left-out-is-told-to-nobody": probe_skipped,
     "debounce-has-no-longest-wait": probe_longest_wait,
     "deleted-parent-withdraws-nothing": probe_withdrawal,
     "change-while-falling-asleep-is-lost": probe_last_mail,
