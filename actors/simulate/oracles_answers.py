@@ -40,6 +40,7 @@ class Answered(Oracle):
         self._heard: set[tuple[str, str]] = set()
         self._again: set[tuple[str, str]] = set()
         self._refused: dict[str, frozenset[str]] = {}
+        self._late: set[str] = set()
         self._forgot_s: dict[str, float] = {}
         self._uids: dict[str, str] = {}
         self._wanted: dict[ParentKey, set[str]] = {}
@@ -101,7 +102,8 @@ class Answered(Oracle):
         return self.stage.settings.call_timeout_s + self.stage.settings.lateness_s
 
     def _overdue(self, name: str) -> None:
-        self._calls.pop(name, None)  # given up: what is told of it now comes too late
+        if name in self._calls:
+            self._late.add(name)  # given up, perhaps: then what is told of it comes too late
 
     def _ended(self, _actor: str, message: CallEnded) -> None:
         call, reply = self._calls.pop(message.call, None), message.outcome.value
@@ -119,7 +121,8 @@ class Answered(Oracle):
                 ItemAnswer.DONE if result.status == "accepted" else ItemAnswer.FAILED
             )
             if item.key in self._wanted.get(item.parent, ()):
-                self._settled[item.parent, item.key] = result.status
+                if message.call not in self._late:
+                    self._settled[item.parent, item.key] = result.status
                 self.stage.world.after(1.0, partial(self._due, item.parent, item.key, self.stage.lives))
 
     def _was_refused(self, call: Call) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from attrs import define, field
 
+from ..core.events import ActorRestarted
 from ..core.model import Child, Item, ParentKey
 from ..core.ports import Call
 from ..core.quota import SPACING
@@ -187,29 +188,38 @@ class AskedSoon(Oracle):
 
     def attend(self) -> None:
         self._wanted: dict[ParentKey, dict[str, Item]] = {}
+        self._items: dict[str, Item] = {}
         self._answered_s: dict[tuple[ParentKey, str, str], float] = {}
         self._news_s: dict[ParentKey, float] = {}
         self.court.on_material.append(lambda parent, kind: self._news(parent))
+        self.stage.listen(ActorRestarted, self._restarted)
         self.court.hear(RepairsWanted, self._wish)
         self.court.hear(ItemsAnswered, self._told)
         self.stage.world.after(LOOK_EVERY_S, self._look)
 
     def begin_life(self) -> None:
-        for memory in (self._wanted, self._answered_s, self._news_s):
+        for memory in (self._wanted, self._items, self._answered_s, self._news_s):
             memory.clear()
 
     def _news(self, parent: ParentKey) -> None:
         self._news_s[parent] = self.now
 
+    def _restarted(self, fact: ActorRestarted) -> None:
+        for parent in self.court.mirror.parents:
+            if actor_of(parent) == fact.actor:
+                self._news(parent)
+
     def _wish(self, actor: str, message: RepairsWanted) -> None:
-        self._wanted[message.parent] = {item.key: item for item in message.items}
+        wanted = self._wanted[message.parent] = {item.key: item for item in message.items}
+        self._items.update(wanted)
 
     def _told(self, actor: str, message: ItemsAnswered) -> None:
         for parent, items in self._wanted.items():
             if actor_of(parent) != actor:
                 continue
             for key, (answer, _) in message.answers.items():
-                item = items.pop(key, None)
+                items.pop(key, None)
+                item = self._items.get(key)  # perhaps it was withdrawn while it was under way
                 if item is not None and answer is not ItemAnswer.WITHDRAWN:
                     self._answered_s[parent, item.uid, item.incident] = message.at_s
             self._news(parent)
