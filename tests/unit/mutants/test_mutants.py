@@ -18,7 +18,7 @@ import pytest
 
 from actors.cluster import ClusterActor
 from actors.core import reconcile as pure
-from actors.core.backoff import Pause
+from actors.core.backoff import Breaker, Pause
 from actors.core.batch import Queue
 from actors.core.conflicts import Conflicts
 from actors.core.debounce import Debounce
@@ -95,8 +95,8 @@ SHOWN = {
         wish-during-a-write-is-dropped oldest-wish-wins failed-write-is-given-up failed-write-is-retried-at-once
         last-written-version-is-forgotten
     """,
-    "sleep": "cluster-acts-before-every-kind-is-listed own-echo-is-a-change key-without-its-incident",
-    "again": "cluster-acts-with-one-kind-missing cold-start-is-skipped",
+    "sleep": "own-echo-is-a-change key-without-its-incident",
+    "again": "cluster-acts-before-every-kind-is-listed cluster-acts-with-one-kind-missing cold-start-is-skipped",
 }
 """By scene: the mutants that change it."""
 BY_NAME = {name: scene for scene, names in SHOWN.items() for name in names.split()}
@@ -263,6 +263,11 @@ def probe_pause() -> Any:
     return pause.until_s, pause.probing
 
 
+def probe_refused_part() -> Any:
+    breaker = Breaker(1, 2.0, 60.0, random.Random(1))
+    return breaker.refused_again("part", 1.0), breaker.state
+
+
 def probe_wanted_while_closing() -> Any:
     entry = SimpleNamespace(phase=Phase.CLOSING, wake_again=False)
     directory: Any = SimpleNamespace(_entries={"cluster/ns/home": entry})
@@ -294,6 +299,7 @@ PROBES: dict[str, Callable[[], Any]] = {
     "look-at-dispatch-forgets-the-uid": lambda: probe_dispatch(None),
     "look-at-dispatch-forgets-the-incident": lambda: probe_dispatch(child(since="t1")),
     "pause-ends-for-all-at-once": probe_pause,
+    "refused-half-counts-for-the-breaker": probe_refused_part,
     "parent-wanted-while-its-actor-ends-is-forgotten": probe_wanted_while_closing,
 }
 
