@@ -8,7 +8,7 @@ status and nothing is written.
 from __future__ import annotations
 
 import functools
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
@@ -219,8 +219,7 @@ def rfc3339(wall_s: float) -> str:
 
 @functools.lru_cache(maxsize=8)  # everybody asks for the present second
 def _second_text(second: int) -> str:
-    year, month, day, hour, minute, rest, *_ = time.gmtime(second)  # strftime takes four times as long
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{rest:02d}Z"
+    return datetime.fromtimestamp(second, tz=UTC).isoformat()[:19] + "Z"
 
 
 def replaced_condition(

@@ -24,6 +24,7 @@ __all__ = ["Findings", "Node", "compile_schema", "compiled"]
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z", re.IGNORECASE)
 _MISSING: Any = object()
+_Type = type  # a node has a field of that name
 _TYPES: dict[type, str] = {
     str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object",
 }  # fmt: skip
@@ -85,7 +86,7 @@ class Node:
     set_list: bool = False
     map_keys: tuple[str, ...] = ()
     atomic: bool = False
-    fits: frozenset[type] = attrs.field(init=False)
+    fits: frozenset[_Type] = attrs.field(init=False)
     """The types of values that may stand here, null's included."""
 
     def __attrs_post_init__(self) -> None:
@@ -200,10 +201,10 @@ class Node:
             seen: set[bytes] = set()
             for at, item in enumerate(result):
                 key = {name: item.get(name) for name in self.map_keys} if isinstance(item, dict) else item
-                text = _encode(key)
-                if text in seen:
+                said = _encode(key)
+                if said in seen:
                     out.add("FieldValueDuplicate", f"{path}[{at}]", f"Duplicate value: {_show(key)}")
-                seen.add(text)
+                seen.add(said)
         return result
 
     def _too_many(self, count: int, most: int, path: str, out: Findings) -> None:

@@ -25,6 +25,7 @@ from ..core.events import (
 )
 from ..core.model import ParentKey
 from ..core.ports import Call
+from ..mailbox import Mailbox
 from ..tree import System, statistics_of
 from .court import Oracle, actor_of, counted
 from .oracles_status import SLACK_S
@@ -174,7 +175,8 @@ class Bounded(Oracle):
         objects = len(self.stage.truth.nodes) + len(self.stage.truth.parents)
         limit = 200 + 6 * objects
         for name, ref in (system.refs | _clusters(system.refs.get("directory"))).items():
-            waiting = ref.actor_inbox.depth()
+            mailbox = ref.actor_inbox
+            waiting = mailbox.depth() if isinstance(mailbox, Mailbox) else 0
             if waiting > limit:
                 self.no(f"{name} has {waiting} messages waiting, with {objects} objects")
         gateway = statistics_of(system.refs["gateway"]) if "gateway" in system.refs else {}
