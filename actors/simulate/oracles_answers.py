@@ -308,6 +308,8 @@ class SilenceNoticed(Oracle):
     def _look(self) -> None:
         self.stage.world.after(LOOK_EVERY_S, self._look)
         truth = self.stage.truth
+        if truth.default_timeout_s is None and not truth.timeouts_s:
+            return
         for parent in truth.parents:
             timeout_s = truth.timeout_s(parent)
             if timeout_s is None:

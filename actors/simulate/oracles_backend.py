@@ -282,7 +282,9 @@ class Merged(Oracle):
         self._last_s, self._refused = -math.inf, False
 
     def _wanted(self, _actor: str, message: RepairsWanted) -> None:
-        self._uids[message.parent] = {item.uid for item in message.items}
+        self._uids.pop(message.parent, None)
+        if message.items:
+            self._uids[message.parent] = {item.uid for item in message.items}
         wanted = sum(len(uids) for uids in self._uids.values())
         if wanted > len(set().union(*self._uids.values())):
             self._thinned_s = self.now  # a node that has moved is wanted by both, and leaves once

@@ -109,8 +109,14 @@ class Probe:
                 self.trip(name, "", "stop")
                 stop()
 
+            clock = self._world.clock
+
             def on_receive(message: Any) -> Any:
-                return self._receive(name, ctx, handle, message)
+                self.count += 1
+                self.steps.append((clock.now_s, name, message))
+                for heard in self.on_message.get(type(message), ()):
+                    heard(name, message)
+                return self._receive(name, ctx, handle, message) if self.strikes else handle(message)
 
             behaviour.__dict__.update(on_receive=on_receive, on_start=on_start, on_stop=on_stop)
             self._watch_reading(name, ctx, behaviour)
@@ -138,12 +144,6 @@ class Probe:
 
     def _receive(self, name: str, ctx: Context, handle: Callable[[Any], Any], message: Any) -> Any:
         kind = type(message)
-        self.count += 1
-        self.steps.append((self._world.clock.now_s, name, message))
-        for heard in self.on_message.get(kind, ()):
-            heard(name, message)
-        if not self.strikes:
-            return handle(message)
         strike = self._due(name, message)
         if strike is None:
             return handle(message)
