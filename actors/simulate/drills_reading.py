@@ -51,13 +51,15 @@ def _unreadable_in_a_list(draw: Draw) -> Script:
 def _silence(draw: Draw) -> Script:
     timeout_s, mute = draw.pick((7.0, 9.0)), draw.pick(("c0-n0", "c1-n0"))
     kind = draw.pick(("ComputeNode", "ComputeNode", "StorageNode"))
+    away_s, away_for_s = draw.between(36.0, 40.0), timeout_s + draw.between(3.0, 8.0)
     killed_s = 66.0 + timeout_s + draw.between(8.0, 12.0)
     return plain(
         draw, [("c0", 3, 2), ("c1", 2, 2)],
         [
             Step(draw.between(1.0, 2.0), "mute-node", (mute, 200.0)),
             Step(draw.between(14.0, 18.0), "swallow", (kind,), "A13"),
-            Step(draw.between(36.0, 40.0), "away", (timeout_s + draw.between(3.0, 8.0),), "A11"),
+            Step(away_s, "away", (away_for_s,), "A11"),
+            *(Step(away_s, "mute-node", (name, away_for_s + 6.0)) for name in ("c0-n1", "c0-s1")),  # slow to come back
             Step(killed_s, "kill", (draw.pick((0.1, 2.0)),), "P6"),
         ],
         chaos_s=killed_s + 15.0, policy={"heartbeat_timeout_s": timeout_s, "repair_enabled": False},
