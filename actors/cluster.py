@@ -239,6 +239,9 @@ class ClusterActor(Behaviour):
     # --- reconcile ----------------------------------------------------------------------------------------------------
     def _look(self, cause: str) -> None:
         self.ctx.cancel("debounce")
+        self.ctx.cancel(
+            "write"
+        )  # a look is what it waits for; a timer of its own, so that it puts off no cooldown's end
         self._debounce.looked()
         if self._parent is None or self._missing:
             return
@@ -353,13 +356,13 @@ class ClusterActor(Behaviour):
             else:
                 self._awaiting = self._sent_version
                 self._seek_newer()
-                self.ctx.schedule("look", CONFLICT_PATIENCE_S, LookAgain())
+                self.ctx.schedule("write", CONFLICT_PATIENCE_S, LookAgain())
         else:  # GONE too: if it is the kind that is away for a moment, the parent stays
             if answer.state is StatusState.GONE:
                 self._seek_newer()
             after_s = min(REFUSED_RETRY_S, REFUSED_FIRST_S * 2.0 ** min(self._refusals, 20))
             self._refusals += 1
-            self.ctx.schedule("look", after_s, LookAgain())
+            self.ctx.schedule("write", after_s, LookAgain())
 
     def _seek_newer(self) -> None:
         """The server has another object than ours. When it does not come by watch, its event is lost: have the kind listed."""
@@ -409,7 +412,7 @@ class ClusterActor(Behaviour):
     def _busy(self) -> bool:
         return bool(
             self._missing or self._debounce.pending or self._target is not None or self._asked
-            or self.ctx.scheduled("look") or self._repairs.open_count
+            or self.ctx.scheduled("look") or self.ctx.scheduled("write") or self._repairs.open_count
             or self._backend.reachable is False  # of its return only those hear who are awake
         )  # fmt: skip
 

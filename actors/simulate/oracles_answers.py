@@ -39,7 +39,7 @@ class Answered(Oracle):
         self._answered: dict[str, tuple[ItemAnswer, str, int, int]] = {}
         self._heard: set[tuple[str, str]] = set()
         self._again: set[tuple[str, str]] = set()
-        self._refused: dict[str, frozenset[str]] = {}
+        self._refused: dict[str, tuple[ParentKey, frozenset[str]]] = {}
         self._late: set[str] = set()
         self._forgot_s: dict[str, float] = {}
         self._uids: dict[str, str] = {}
@@ -67,6 +67,10 @@ class Answered(Oracle):
         wanted = self._wanted[message.parent] = {item.key for item in message.items}
         for parent, key in [each for each in self._settled if each[0] == message.parent and each[1] not in wanted]:
             del self._settled[parent, key]  # who does not want it any more may want it anew
+        for key in [
+            key for key, (parent, _) in self._refused.items() if parent == message.parent and key not in wanted
+        ]:
+            self._moved_on(key)
 
     def _objects(self, actor: str, message: Objects) -> None:
         if message.replace and message.kind == self.stage.fleet.parent.kind:  # perhaps it has just woken
@@ -84,9 +88,12 @@ class Answered(Oracle):
     def _sent(self, call: Call) -> None:
         self._calls[call.id] = call
         self.stage.world.after(self._lasts_s() - 0.001, partial(self._overdue, call.id))
-        refused = self._refused.get(call.items[0].key, frozenset("?"))
-        if refused <= {item.key for item in call.items}:
-            self.no(f"a call of {len(refused)} items that was refused is sent again as it is")
+        leaving = {item.key for item in call.items}
+        for item in call.items:
+            _, refused = self._refused.get(item.key, (None, frozenset()))
+            if refused and refused <= leaving:
+                self.no(f"a call of {len(refused)} items that was refused is sent again as it is")
+            self._moved_on(item.key)
         for item in call.items:
             said = self._settled.get((item.parent, item.key))
             if said is not None:
@@ -125,11 +132,17 @@ class Answered(Oracle):
                     self._settled[item.parent, item.key] = result.status
                 self.stage.world.after(1.0, partial(self._due, item.parent, item.key, self.stage.lives))
 
+    def _moved_on(self, key: str) -> None:
+        """Of the refused call that this item was in, a part has been sent, or taken back: what follows is another call."""
+        _, group = self._refused.pop(key, (None, frozenset()))
+        for each in group:
+            self._refused.pop(each, None)
+
     def _was_refused(self, call: Call) -> None:
         """Which of several is to blame must be found out; one alone has failed."""
         keys = frozenset(item.key for item in call.items)
         if len(keys) > 1:
-            self._refused.update(dict.fromkeys(keys, keys))
+            self._refused.update({item.key: (item.parent, keys) for item in call.items})
         else:
             self._owed[actor_of(call.items[0].parent), call.items[0].key] = ItemAnswer.FAILED
 

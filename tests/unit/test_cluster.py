@@ -510,3 +510,19 @@ def test_the_backends_state_is_a_change_like_any_other() -> None:
     (wish,) = desk.wishes
     condition = next(c for c in wish.status["conditions"] if c["type"] == "BackendReachable")
     assert (condition["status"], condition["reason"]) == ("False", "CallTimeout")
+
+
+def test_a_status_that_is_refused_puts_off_no_cooldown() -> None:
+    """The lanes do not wait for each other: who is allowed no write still asks for the next round in time."""
+    desk = Desk(answers=False, cooldown_s=5.0)
+    desk.sync(node("a", healthy=False))
+    desk.run(1.0)
+    for _ in range(4):  # the next look for the write's sake is 8 s away now
+        desk.refuse(StatusState.REFUSED)
+        desk.run(4.0)
+    first = desk.keys[0]
+    desk.done(first)
+    desk.run(5.5)
+
+    assert desk.keys != [first]
+    assert len(desk.keys) == 1
