@@ -517,9 +517,10 @@ def test_a_status_that_is_refused_puts_off_no_cooldown() -> None:
     desk = Desk(answers=False, cooldown_s=5.0)
     desk.sync(node("a", healthy=False))
     desk.run(1.0)
-    for _ in range(4):  # the next look for the write's sake is 8 s away now
+    for after_s in (1.0, 2.0, 4.0, 8.0, 16.0):
         desk.refuse(StatusState.REFUSED)
-        desk.run(4.0)
+        desk.run(after_s + 0.5)
+    desk.refuse(StatusState.REFUSED)  # the next look for the write's sake is 30 s away now
     first = desk.keys[0]
     desk.done(first)
     desk.run(5.5)
