@@ -9,7 +9,6 @@ import pytest
 
 from actors.actor import Resume
 from actors.cluster import CONFLICT_PATIENCE_S, REFUSED_RETRY_S
-from actors.core.conflicts import PATIENCE_S, SPACING_S
 from actors.core.events import ValveMoved
 from actors.core.model import Record, Share
 from actors.core.ports import Objects
@@ -18,7 +17,6 @@ from actors.messages import (
     BackendState,
     EventWanted,
     ItemAnswer,
-    RelistWanted,
     RepairsWanted,
     StatusState,
 )
@@ -251,47 +249,6 @@ def test_a_conflict_whose_newer_object_does_not_come_is_tried_again() -> None:
     desk.run(CONFLICT_PATIENCE_S)
 
     assert len(desk.wishes) == 2
-
-
-@pytest.mark.parametrize("state", [StatusState.CONFLICT, StatusState.GONE])
-def test_a_newer_object_that_does_not_come_is_sought_by_a_list(state: StatusState) -> None:
-    """Its event is lost, and conflicts alone would go on until somebody lists: it asks, but not all the time."""
-    desk = Desk(answers=False)
-    desk.sync(node("a"))
-    desk.run(1.0)
-    times: list[float] = []
-    refused: list[object] = []
-    while desk.world.clock.now() < 100.0:
-        refused.append(desk.wishes[-1])
-        desk.refuse(state)
-        if len(desk.watcher.of(RelistWanted)) > len(times):
-            times.append(desk.world.clock.now())
-        desk.world.run_until(lambda: len(desk.wishes) > len(refused))
-
-    assert PATIENCE_S <= times[0] <= 2 * PATIENCE_S
-    assert len(times) >= 2
-    assert min(later - earlier for earlier, later in pairwise(times)) >= SPACING_S
-
-
-@pytest.mark.parametrize("news", ["the newer object", "a write"])
-def test_conflicts_that_end_in_time_need_no_list(news: str) -> None:
-    """Events may be late, and other writers busy."""
-    desk = Desk(answers=False)
-    desk.sync(node("a"))
-    desk.run(1.0)
-    for turn in range(10):
-        desk.refuse(StatusState.CONFLICT)
-        desk.run(CONFLICT_PATIENCE_S)
-        desk.refuse(StatusState.CONFLICT)
-        if news == "a write":
-            desk.run(CONFLICT_PATIENCE_S)
-            desk.written(desk.wishes[-1])
-            desk.mail(node("a", healthy=bool(turn % 2), version=turn + 2))
-        else:
-            desk.mail(cluster(10 * turn + 10))
-        desk.run(1.0)
-
-    assert desk.watcher.of(RelistWanted) == []
 
 
 @pytest.mark.parametrize("state", [StatusState.REFUSED, StatusState.GONE])
