@@ -24,7 +24,7 @@ keys.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,7 +33,7 @@ from ratelimit import RateLimitException, limits
 
 from .actor import Behaviour, Context
 from .core.backoff import Breaker, BreakerState, Pause, full_jitter_s
-from .core.batch import QUANTUM, Queue, when_to_send
+from .core.batch import QUANTUM, Queue, Suspects, when_to_send
 from .core.errors import BackendError, CallTimeout, Malformed, Misconfigured, Refused, Throttled, Unavailable
 from .core.events import BackendPaused, BreakerMoved, CallAnswered, CallSent, FuseTripped, ItemsWithdrawn
 from .core.keys import Answers, call_id
@@ -119,8 +119,7 @@ class BatchGatewayActor(Behaviour):
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_base_s, settings.breaker_max_s, ctx.random)
         self._askers: dict[ParentKey, _Asker] = {}
         self._calls: dict[str, _Open] = {}  # in the order of sending, so the first is overdue first
-        self._suspects: deque[tuple[Item, ...]] = deque()  # parts of refused calls, to be sent apart
-        self._suspects_turn = True
+        self._suspects = Suspects()  # parts of refused calls, to be sent apart
         self._last_partial_s = -math.inf
         self._down: tuple[str, str] | None = None  # reason and message, while the backend counts as unreachable
         self._draining = False
@@ -230,13 +229,11 @@ class BatchGatewayActor(Behaviour):
     def _send_batch(self, now: float) -> None:
         """One batch: checked item by item, then a slot, then the fuse. May find that nothing of it is wanted."""
         oldest_s = min(now, self._queue.oldest_ready_s)
-        part = bool(self._suspects) and (self._suspects_first() or self._queue_due_s(now) > now)
-        if part:
-            items, refused = self._recheck(self._suspects.popleft(), now)
-            self._suspects_turn = False
+        probing = self._breaker.state is not BreakerState.CLOSED
+        if part := self._suspects.take(others=self._queue_due_s(now) <= now, probing=probing):
+            items, refused = self._recheck(part, now)
         else:
             items, refused = self._queue.take(self._settings.batch_max, self._still_wanted, now)
-            self._suspects_turn = True
             if 0 < len(items) < self._settings.batch_max:
                 self._last_partial_s = now
         self._answer_withdrawn(refused, now)
@@ -245,7 +242,7 @@ class BatchGatewayActor(Behaviour):
         name = call_id(self.ctx.random)
         slot = self._ledger.take(now, name, tuple(item.uid for item in items))
         call = Call(id=name, operation=self._settings.operation, items=items, timeout_s=self._settings.call_timeout_s)
-        opened = self._calls[name] = _Open(call, slot, part)
+        opened = self._calls[name] = _Open(call, slot, bool(part))
         if self._breaker.sent(name):
             self._breaker_moved()
         self._stamp_ns = slot.stamp_ns
@@ -254,15 +251,9 @@ class BatchGatewayActor(Behaviour):
         except RateLimitException:
             self._tripped(opened, now)
             return
-        self._counts["calls"] += 1
-        self._counts["items"] += len(items)
-        parents, waited_s = len({item.parent for item in items}), now - oldest_s
-        sent = CallSent(operation=call.operation, call=name, items=len(items), parents=parents, waited_s=waited_s)
-        self.ctx.emit(sent)
-
-    def _suspects_first(self) -> bool:
-        """In turn with the rest: a poisoned item must not hold up the healthy ones. As a probe, they would tell less."""
-        return self._suspects_turn and self._breaker.state is BreakerState.CLOSED
+        self._counts.update(calls=1, items=len(items))
+        parents, op = len({item.parent for item in items}), call.operation
+        self.ctx.emit(CallSent(operation=op, call=name, items=len(items), parents=parents, waited_s=now - oldest_s))
 
     def _leave(self, opened: _Open) -> None:
         """The one function that sends. Only ever called through the fuse."""
@@ -418,14 +409,11 @@ class BatchGatewayActor(Behaviour):
         self._note(opened, _OUTCOMES.get(type(error), "unavailable"), now, {"retried": len(call.items)}, message)
 
     def _refused(self, opened: _Open, error: Refused, now: float) -> None:
-        """The request itself is not accepted. One bad item may be why: halves are sent apart until it stands alone.
-
-        For the breaker only a batch from the queue counts: that its parts are refused is the search's own doing.
-        """
+        """The request itself is not accepted. One bad item may be why: halves are sent apart until it stands alone."""
         call, items = opened.call, opened.call.items
         self._ledger.release(call.id, now, unknown=False)
         self._pause.answered(opened.slot.taken_s)
-        if not opened.part:
+        if not opened.part:  # a part's refusal is a step of the search
             self._not_reached(call.id, error, now)
         elif self._breaker.refused_again(call.id, now):
             self._breaker_moved(str(error))
@@ -434,8 +422,7 @@ class BatchGatewayActor(Behaviour):
             self._settle(items[0], ItemAnswer.FAILED, str(error), answers, now)
             self._answer(answers, now)
         else:
-            half = len(items) // 2
-            self._suspects += [items[:half], items[half:]]
+            self._suspects.halve(items)
         tally = {"failed": 1} if len(items) == 1 else {"retried": len(items)}
         self._note(opened, "refused", now, tally, str(error))
 
@@ -494,10 +481,8 @@ class BatchGatewayActor(Behaviour):
         self._counts[outcome] += 1
         for name, count in tally.items():
             self._counts[f"items_{name}"] += count
-        name, seconds = opened.call.id, now - opened.slot.taken_s
-        operation = self._settings.operation
-        fact = CallAnswered(operation=operation, call=name, outcome=outcome, seconds=seconds, message=message, **tally)
-        self.ctx.emit(fact)
+        op, name, seconds = self._settings.operation, opened.call.id, now - opened.slot.taken_s
+        self.ctx.emit(CallAnswered(operation=op, call=name, outcome=outcome, seconds=seconds, message=message, **tally))
 
     def statistics(self) -> dict[str, object]:
         """Queue, slots, gates, and counters of this incarnation (the ledger's are of the process)."""

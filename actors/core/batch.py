@@ -378,6 +378,36 @@ class Queue:
             self._lanes.pop(lane.parent, None)
 
 
+class Suspects:
+    """Parts of batches that were refused because of some item, to be sent apart until it stands alone.
+
+    In turn with the rest: a poisoned item must not hold up the healthy ones.
+    """
+
+    def __init__(self) -> None:
+        self._parts: deque[tuple[Item, ...]] = deque()
+        self._turn = True
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def halve(self, items: tuple[Item, ...]) -> None:
+        """These were refused together."""
+        half = len(items) // 2
+        self._parts += [items[:half], items[half:]]
+
+    def take(self, *, others: bool, probing: bool) -> tuple[Item, ...]:
+        """The part that leaves now; none when it is the turn of the ``others``, who are due.
+
+        ``probing``: this call tells whether the backend is well, and a part that is refused would not.
+        """
+        if not self._parts or (others and (probing or not self._turn)):
+            self._turn = True
+            return ()
+        self._turn = False
+        return self._parts.popleft()
+
+
 def _live(heap: _Heap) -> _Heap:
     live = [each for each in heap if each[1] == each[2].ticket]
     heapq.heapify(live)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.core.batch import QUANTUM, Change, Queue, when_to_send
+from actors.core.batch import QUANTUM, Change, Queue, Suspects, when_to_send
 from actors.core.keys import KEY_LENGTH, Answers, call_id, item_key
 from actors.core.model import Item, ParentKey
 
@@ -284,3 +284,17 @@ def test_answers_are_kept_while_they_are_wanted_under_the_same_key() -> None:
     other = item("p", "a", key="k2")
     assert ((other,), {}) == answers.sort([other])
     assert not answers
+
+
+def test_parts_of_a_refused_batch_take_turns_with_the_rest() -> None:
+    """And leave the probe to the rest, which tells more of a backend; alone, they are what there is."""
+    suspects = Suspects()
+    assert suspects.take(others=False, probing=False) == ()
+    suspects.halve(tuple(item("p", f"n{n}") for n in range(5)))
+    assert len(suspects) == 2
+
+    assert uids(suspects.take(others=True, probing=False)) == ["n0", "n1"]
+    assert suspects.take(others=True, probing=False) == ()
+    assert suspects.take(others=True, probing=True) == ()
+    assert uids(suspects.take(others=False, probing=True)) == ["n2", "n3", "n4"]
+    assert not suspects

@@ -17,7 +17,6 @@ from actors.messages import (
     BackendState,
     EventWanted,
     ItemAnswer,
-    RepairsWanted,
     StatusState,
 )
 from actors.sim.desk import KINDS, Desk, cluster, node
@@ -428,18 +427,6 @@ def test_whoever_lost_our_wish_is_told_it_again_unchanged() -> None:
 
     assert (desk.wishes[-1].status, desk.keys) == (wish.status, keys)
     assert len(desk.wishes) == len(desk.asked) == 2
-
-
-def test_the_gateway_hears_whether_its_news_of_the_backend_are_known_here() -> None:
-    """Whoever died or slept has forgotten them, and is told again."""
-    desk = Desk().settled(node("a"))
-    desk.mail(node("a", healthy=False, version=2))
-    desk.run(1.0)
-    desk.tell(BackendState(reachable=True, reason="Answers", message=""))
-    desk.mail(node("b", healthy=False))
-    desk.run(1.0)
-
-    assert [message.told for message in desk.gateway.of(RepairsWanted)] == [False, True]
 
 
 def test_who_asks_for_nothing_does_not_hold_on_to_the_bad_news_of_a_gateway_that_forgot() -> None:

@@ -19,6 +19,7 @@ from actors.messages import (
     LastMail,
     Passivated,
     PassivateWanted,
+    RepairsWanted,
 )
 from actors.sim.desk import KINDS, Desk, cluster, node
 
@@ -206,3 +207,15 @@ def test_one_that_is_subscribed_again_sleeps_only_after_another_idle_time() -> N
     assert len(desk.directory.of(PassivateWanted)) == 1
     desk.run(10.0)
     assert len(desk.directory.of(PassivateWanted)) == 2
+
+
+def test_the_gateway_hears_whether_its_news_of_the_backend_are_known_here() -> None:
+    """Whoever died or slept has forgotten them, and is told again."""
+    desk = Desk().settled(node("a"))
+    desk.mail(node("a", healthy=False, version=2))
+    desk.run(1.0)
+    desk.tell(BackendState(reachable=True, reason="Answers", message=""))
+    desk.mail(node("b", healthy=False))
+    desk.run(1.0)
+
+    assert [message.told for message in desk.gateway.of(RepairsWanted)] == [False, True]
