@@ -175,11 +175,16 @@ def replay(stage: Stage, kind: str, changes: int, every_s: float = 0.0) -> None:
 
 @verb("spoil")
 def spoil(stage: Stage, name: str, for_s: float) -> None:
-    """A node's object that has been read becomes one that we cannot read, and stays so until somebody mends it."""
+    """A node's object becomes one that we cannot read, and stays so until somebody mends it. Only one that has been read as
+    it is: what would be known of it else, nobody can say.
+    """
     kind = node_kind(name)
-    read = set() if stage.reader is None else stage.reader.held(kind).keys() - stage.broken.spoilt.keys()
+    held = {} if stage.reader is None else stage.reader.held(kind)
     for node in list(stage.truth.nodes.values()):
-        if node.name == name and node.uid in read:
+        if node.name != name or node.uid not in held or node.uid in stage.broken.spoilt:
+            continue
+        known = stage.run.court.mirror.child(kind, node.uid)
+        if known is not None and (known.healthy, known.parent) == (node.healthy, node.parent):
             _impair(stage, kind, for_s)
             stage.touch(PLURALS[kind], name, {"metadata": {"labels": {"spoilt": "yes"}}})
             stage.broken.spoilt[node.uid] = stage.api.resource_version
