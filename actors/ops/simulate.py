@@ -24,6 +24,7 @@ from ..core.errors import SettingsError
 from ..simulate.batch import BatchResult, run_batch
 from ..simulate.catalogue import CATALOGUE, NOT_APPLICABLE
 from ..simulate.drawing import draw_script
+from ..simulate.drills import DRILLS
 from ..simulate.run import Run
 from ..simulate.script import Script
 from ..simulate.scriptfile import ScriptFile, ScriptFileError, dumps, load
@@ -38,6 +39,7 @@ from .simulate_words import (
     batch_lines,
     catalogue_lines,
     document_of,
+    drill_lines,
     outcome_lines,
     result_lines,
     scenario_lines,
@@ -58,6 +60,7 @@ class Options:
     scenario: str | None
     world: str | None
     faults: tuple[str, ...] | None
+    drill: str | None
     processes: int
     html: Path | None
     shrunk: Path | None
@@ -119,6 +122,7 @@ def _nearest(word: str, among: Iterable[str]) -> str:
 @click.option("--scenario", metavar="NAME", help="A fault that others suffered, replayed; all; or list.")
 @click.option("--world", type=click.Choice(["small", "large"]), help="No faults: how fast this machine simulates.")
 @click.option("--faults", metavar="ID,…", callback=read_faults, help="These faults and no others; or list.")
+@click.option("--drill", metavar="NAME", help="With --seed: that drill, drawn from the seed; or list.")
 @click.option("--processes", type=click.IntRange(1, 256), metavar="N", help="On so many cores.  [default: all of them]")
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
@@ -149,6 +153,11 @@ def simulate_command(**given: Any) -> None:
     if options.faults == ("list",):
         click.echo("\n".join(catalogue_lines()))
         return
+    if options.drill == "list":
+        click.echo("\n".join(drill_lines()))
+        return
+    if options.drill is not None:
+        _check_drill(options)
     if options.faults is not None and subjects and subjects[-1] not in ("seeds", "seed"):
         raise click.UsageError(f"--faults is for seeds; --{subjects[-1]} has its own")
     for file, flag in ((options.html, "--html"), (options.shrunk, "--shrink")):
@@ -157,12 +166,22 @@ def simulate_command(**given: Any) -> None:
     sys.exit(int(play(options)))
 
 
+def _check_drill(options: Options) -> None:
+    if options.drill not in DRILLS:
+        near = _nearest(options.drill or "", DRILLS)
+        raise click.BadParameter(f"there is no drill {options.drill!r}{near}; --drill list shows them all")
+    if options.seed is None or options.faults is not None:
+        raise click.UsageError("--drill goes with --seed, and has its own faults")
+
+
 def play(options: Options) -> ExitCode:
     """Do what was asked; how it ended."""
     if options.world is not None:
         return _world(options)
     if options.scenario is not None:
         return _scenario(options)
+    if options.seed is not None and options.drill is not None:
+        return _one(DRILLS[options.drill].draw(options.seed), options)
     if options.seed is not None:
         return _one(draw_script(options.seed, options.faults), options)
     if options.script is not None:
@@ -175,7 +194,7 @@ def play(options: Options) -> ExitCode:
 
 # --- one script -------------------------------------------------------------------------------------------------------
 def _one(script: Script, options: Options) -> ExitCode:
-    command = again(options.seed, options.faults, options.script)
+    command = again(options.seed, options.faults, options.script, options.drill)
     run = Run(script)
     if options.html is not None:
         from ..simulate.page import run_page

@@ -32,10 +32,13 @@ NAMED_MAX = 100  # failing seeds in a line each
 PLAIN_S = 10.0  # between two lines of progress where nobody watches
 
 
-def again(seed: int | None, faults: tuple[str, ...] | None, script: Path | None = None) -> str:
+def again(
+    seed: int | None, faults: tuple[str, ...] | None, script: Path | None = None, drill: str | None = None
+) -> str:
     """The command that repeats it, by the name under which this one was called."""
     words = ["muster" if Path(sys.argv[0]).name == "muster" else "./run", "simulate"]
     words += ["--script", str(script)] if script is not None else ["--seed", str(seed)]
+    words += ["--drill", drill] if drill else []
     words += ["--faults", ",".join(faults)] if faults else []
     return shlex.join(words)
 
@@ -220,6 +223,12 @@ def as_document(total: BatchResult, thin: Sequence[Coverage], took_s: float, pro
         "breachedSeeds": total.breached_seeds,
         "breached": [{**_result(each), "again": again(each.seed, total.faults)} for each in total.breached],
     }
+
+
+def drill_lines() -> list[str]:
+    """All drills: every third seed is one of them, in turn."""
+    width = max(map(len, DRILLS))
+    return [f"{name:{width}}  {each.what}" for name, each in DRILLS.items()]
 
 
 def catalogue_lines() -> list[str]:

@@ -19,6 +19,7 @@ from actors.ops.cli import cli
 from actors.ops.exit_codes import ExitCode
 from actors.simulate.batch import in_this_process
 from actors.simulate.catalogue import CATALOGUE
+from actors.simulate.drills import DRILLS
 from actors.simulate.mutants import planted
 from actors.simulate.run import play
 from actors.simulate.scenarios import SCENARIOS
@@ -92,6 +93,28 @@ def test_one_seed_as_json() -> None:
     assert document["faults"] == ["A3", "B7"]
     assert document["trace"] == play(7, ("A3", "B7")).trace
     assert document["again"].endswith("simulate --seed 7 --faults A3,B7")
+
+
+def test_a_drill_can_be_played_by_itself() -> None:
+    listed = words("--drill", "list").output.splitlines()
+    played = json.loads(words("--drill", "old-news", "--seed", 7, "--json").stdout)
+
+    assert [line.split()[0] for line in listed] == list(DRILLS)
+    assert (played["ok"], played["drill"]) == (True, "old-news")
+    assert played["again"].endswith("simulate --seed 7 --drill old-news")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--drill", "old-new", "--seed", 7), "there is no drill 'old-new', did you mean old-news?"),
+        (("--drill", "old-news"), "--drill goes with --seed"),
+    ],
+)
+def test_a_drill_that_cannot_be_played_is_refused(given: tuple[object, ...], said: str) -> None:
+    result = words(*given)
+
+    assert (result.exit_code, said in result.output) == (2, True)
 
 
 def test_a_page_is_written_of_one_seed_and_of_a_batch(tmp_path: Path) -> None:
