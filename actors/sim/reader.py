@@ -375,7 +375,7 @@ class SimReader:
         assert each.stream is not None
         if self.mangle is not None:
             lines = self.mangle(each.decoder.kind, each.turn, lines)
-        if lines:
+        if lines and not each.stream.should_end(self._timers.clock.now()):  # else nobody listens any more
             each.told = max(each.told, newest)
         each.stream.lines(lines, self._timers.clock.now())
 

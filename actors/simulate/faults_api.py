@@ -275,14 +275,14 @@ def _a3(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "compact", (kind, draw.pick((0.1, 0.1, 3.0, 12.0))))]
 
 
-@fault("A4", "events come twice, or old ones again")
+@fault("A4", "events come twice, or old ones again", times=(5, 8))
 def _a4(draw: Draw, shape: Shape) -> Any:
     return [
         (_at(draw, shape), "mangle", (draw.pick(shape.kinds), draw.pick(("twice", "old")), draw.between(5.0, 60.0)))
     ]
 
 
-@fault("A5", "one kind is seconds behind the others")
+@fault("A5", "one kind is seconds behind the others", times=(5, 8))
 def _a5(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "lag", (draw.pick(shape.kinds), draw.between(0.2, 8.0), draw.between(2.0, 30.0)))]
 
@@ -429,7 +429,7 @@ def _a23(draw: Draw, shape: Shape) -> Any:
     return [(at_s + n * 0.05, "move-node", (draw.pick(shape.nodes), draw.pick(shape.clusters))) for n in range(3)]
 
 
-@fault("A24", "our own writes come back late")
+@fault("A24", "our own writes come back late", times=(5, 8))
 def _a24(draw: Draw, shape: Shape) -> Any:
     at_s, name = _at(draw, shape), draw.pick(shape.clusters)
     nodes = [node for node in shape.nodes if node.startswith(f"{name}-")] or list(shape.nodes)

@@ -173,7 +173,7 @@ def _b5(draw: Draw, shape: Shape) -> Any:
     return _bad(draw, shape, do, draw.between(1.0, 20.0), None, draw.pick((0.0, 1.0)), draw.pick((None, 1, 5)))
 
 
-@fault("B6", "one bad item has the whole batch refused")
+@fault("B6", "one bad item has the whole batch refused", times=(5, 8))
 def _b6(draw: Draw, shape: Shape) -> Any:
     at_s, node = _at(draw, shape), draw.pick(shape.nodes)
     poison = [(at_s, "poison-item", (node, draw.between(5.0, 40.0))), (at_s + 0.1, "fail", (node,))]
@@ -190,19 +190,19 @@ def _b7(draw: Draw, shape: Shape) -> Any:
     return [(at_s, "change-quota", (calls, draw.between(5.0, 40.0))), *_fails(draw, shape, at_s, 6)]
 
 
-@fault("B8", "a storm of 5xx")
+@fault("B8", "a storm of 5xx", times=(5, 8))
 def _b8(draw: Draw, shape: Shape) -> Any:
     return _bad(draw, shape, "error", draw.between(1.0, 30.0), None, 0.0, draw.pick((None, None, 2)))
 
 
-@fault("B9", "slow answers")
+@fault("B9", "slow answers", times=(5, 8))
 def _b9(draw: Draw, shape: Shape) -> Any:
     if draw.chance(0.5):
         return _fate(draw, shape, "slow", draw.between(2.0, 20.0), draw.between(0.5, 9.0))
     return _bad(draw, shape, "latency", draw.between(2.0, 20.0), None, draw.between(0.2, 12.0), None)
 
 
-@fault("B10", "each answer comes twice")
+@fault("B10", "each answer comes twice", times=(5, 8))
 def _b10(draw: Draw, shape: Shape) -> Any:
     at_s = _at(draw, shape)
     return [(at_s, "answer-twice", (draw.between(5.0, 40.0),)), *_fails(draw, shape, at_s, 3)]

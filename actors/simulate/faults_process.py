@@ -431,7 +431,7 @@ def _p9(draw: Draw, shape: Shape) -> Any:
     return [(_at(draw, shape), "freeze", (draw.between(0.5, 40.0),))]
 
 
-@fault("P10", "out of memory", times=(3, 6), weight=4)
+@fault("P10", "out of memory", times=(4, 6), weight=4)
 def _p10(draw: Draw, shape: Shape) -> Any:
     at_s, (actor, message) = _at(draw, shape), _one(draw)
     return [(at_s, "strike", (actor, message, "memory", draw.pick((1, 1, 2, 4)), 1, 1)), *_stir(draw, shape, at_s)]

@@ -139,11 +139,11 @@ class Answered(Oracle):
             self._refused.pop(each, None)
 
     def _was_refused(self, call: Call) -> None:
-        """Which of several is to blame must be found out; one alone has failed."""
+        """Which of several is to blame must be found out; one alone has failed. What was taken back meanwhile is not tried."""
         keys = frozenset(item.key for item in call.items)
-        if len(keys) > 1:
+        if len(keys) > 1 and all(item.key in self._wanted.get(item.parent, ()) for item in call.items):
             self._refused.update({item.key: (item.parent, keys) for item in call.items})
-        else:
+        elif len(keys) == 1:
             self._owed[actor_of(call.items[0].parent), call.items[0].key] = ItemAnswer.FAILED
 
     def _due(self, parent: ParentKey, key: str, life: int) -> None:
@@ -411,7 +411,8 @@ class OwnWrites(Oracle):
 
     def _due(self, actor: str, at_s: float, life: int) -> None:
         parent = _key(actor.removeprefix("cluster/"))
-        calm = self.stage.calm(at_s - 1.0, "operator", f"actor:{actor}")
+        filled = (f"actor:watcher/{kind}" for kind in self.court.kinds)  # after a death of its own, by all of them
+        calm = self.stage.calm(at_s - 1.0, "operator", f"actor:{actor}", *filled)
         if life != self.stage.lives or not calm or not self.court.works(parent) or not self.court.all_listed:
             return
         self.exercised += 1
