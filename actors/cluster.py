@@ -92,6 +92,7 @@ class ClusterActor(Behaviour):
         self._due_s = 0.0
         self._cause = ""
         self._roll = Roll(self._child_kinds)
+        self._repairs = Repairs(fleet.operation)
         self._conflicts = Conflicts()
         self._skipped: dict[str, str] = {}  # uid → kind of those whose present record has killed an incarnation twice
         self._sequence = 0
@@ -101,11 +102,10 @@ class ClusterActor(Behaviour):
     def _reset(self) -> None:
         """Forget the parent and all that was asked for it: one that is created again under its name is another.
 
-        The children stay: they belong to the name.
+        The children stay, with what cools down for them: they belong to the name.
         """
         self._parent: Parent | None = None
         self._awaiting = 0  # after a conflict: the version that was refused; anything newer is looked at
-        self._repairs = Repairs(self._fleet.operation)
         self._backend = BackendView()
         self._asked: dict[str, Item] = {}  # by key: what the gateway was last told
         self._target: dict[str, Any] | None = None  # the status wished for and not yet answered

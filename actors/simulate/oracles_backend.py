@@ -11,7 +11,7 @@ from ..core.events import ActorCrashed, ItemsWithdrawn
 from ..core.model import Item, ParentKey, Policy
 from ..core.ports import Call
 from ..core.quota import SPACING
-from ..messages import CallEnded, RepairsWanted
+from ..messages import CallEnded, CloseUp, RepairsWanted
 from ..sim.backend import Answer, Repair
 from .court import Court, Oracle, actor_of
 
@@ -98,6 +98,7 @@ class RepairedOnce(Oracle):
         self.stage.backend.on_send.append(self._sent)
         self.stage.backend_model.on_repair.append(self._repaired)
         self.court.hear(CallEnded, self._ended)
+        self.court.hear(CloseUp, self._closed)
         self.stage.listen(ActorCrashed, self._crashed)
 
     def begin_life(self) -> None:
@@ -111,6 +112,9 @@ class RepairedOnce(Oracle):
     def _crashed(self, fact: ActorCrashed) -> None:
         if fact.actor == "gateway" or fact.actor.startswith("cluster/"):
             self._lives += 1
+
+    def _closed(self, _actor: str, _message: CloseUp) -> None:
+        self._lives += 1  # its parent is gone; one of that name that is created again has another actor
 
     def _sent(self, call: Call) -> None:
         self._calls[call.id] = call

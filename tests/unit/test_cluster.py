@@ -471,3 +471,17 @@ def test_a_status_that_is_refused_puts_off_no_cooldown() -> None:
 
     assert desk.keys != [first]
     assert len(desk.keys) == 1
+
+
+def test_a_parent_that_is_created_again_keeps_its_nodes_cooldowns() -> None:
+    """They belong to the nodes: the same spell of trouble is not repaired again at once because the parent is another."""
+    desk = Desk(cooldown_s=5.0).settled(node("a", healthy=False))
+    desk.tell(AskAgain())
+    desk.done(desk.keys[0])
+    asked = len(desk.asked)
+    desk.mail(cluster(500, uid="another"), kind="Cluster", replace=True)
+    desk.run(4.0)
+    assert len(desk.asked) == asked
+
+    desk.run(2.0)
+    assert len(desk.asked) == asked + 1
