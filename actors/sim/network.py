@@ -185,7 +185,7 @@ class StageBackend(_Link, Backend):
         there_s = self._world.random.random() * self.rtt_s
         back_s = self.rtt_s - there_s
         if fate is None:
-            return Later(there_s, lambda: self._arrive(call, back_s))
+            return Later(there_s, lambda: self._arrive(call, there_s, back_s))
         if fate.do == "refused":
             return Later(self.rtt_s, lambda: _raise(Unavailable("connection refused: planted", arrived=False)))
         if fate.do == "lost":
@@ -197,8 +197,8 @@ class StageBackend(_Link, Backend):
             self._world.after(there_s, lambda: self._unheard(call))
             return Later(call.timeout_s, lambda: _raise(CallTimeout("the answer was lost: planted")))
         assert fate.do == "slow"
-        there_s = min(there_s + fate.seconds, call.timeout_s * 0.9)
-        return Later(there_s, lambda: self._arrive(call, back_s))
+        slow_s = min(there_s + fate.seconds, call.timeout_s * 0.9)
+        return Later(slow_s, lambda: self._arrive(call, slow_s, back_s))
 
     def _unheard(self, call: Call) -> None:
         self._receive(call)
@@ -210,10 +210,11 @@ class StageBackend(_Link, Backend):
             heard(call, answer)
         return answer
 
-    def _arrive(self, call: Call, back_s: float) -> Later[Reply]:
-        answer = self._receive(call)
-        if answer.code == 0 or answer.delay_s > call.timeout_s - self.rtt_s:
-            return Later(call.timeout_s - self.rtt_s, lambda: _reply(call, evolve(answer, code=0)))
+    def _arrive(self, call: Call, there_s: float, back_s: float) -> Later[Reply]:
+        """The adapter allows so long for a call in all, however slow the way there was."""
+        answer, left_s = self._receive(call), call.timeout_s - there_s
+        if answer.code == 0 or answer.delay_s + back_s > left_s:
+            return Later(left_s, lambda: _reply(call, evolve(answer, code=0)))
         return Later(answer.delay_s + back_s, lambda: _reply(call, answer))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.core.quantity import Quota
+from actors.messages import CallEnded
 from actors.simulate.draw import Draw
 from actors.simulate.drill import plain
 from actors.simulate.drills import DRILLS
@@ -75,3 +76,19 @@ def test_a_call_whose_end_is_lost_is_executed_and_not_told() -> None:
     assert result.repairs == 1
     assert len(arrivals) == 2, "the same key again, once it was overdue"
     assert arrivals[1] - arrivals[0] >= 2 + 1, "timeout and lateness"
+
+
+def test_a_call_that_is_slow_both_ways_ends_at_its_timeout() -> None:
+    """As the real adapter has it; a later answer would come to nobody."""
+    steps = [
+        Step(4.0, "call-fate", ("slow", 10.0, 1.0, 1.5), "B9"),
+        Step(4.0, "misbehave", ("latency", 10.0, None, 1.0, None), "B9"),
+        Step(4.5, "fail", ("c0-n0",)),
+    ]
+    run = Run(plain(Draw("slow"), [("c0", 1, 0)], steps, chaos_s=30.0))
+    times: list[float] = []
+    run.stage.backend.on_send.append(lambda call: times.append(run.stage.world.clock.now()))
+    run.court.hear(CallEnded, lambda actor, message: times.append(run.stage.world.clock.now()))
+    result = run.play()
+    assert result.passed, result.breaches[0].line()
+    assert times[1] - times[0] == pytest.approx(2.0)
