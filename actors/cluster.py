@@ -326,7 +326,7 @@ class ClusterActor(Behaviour):
 
     def _abandon(self) -> None:
         """What we have taken back and have no answer for is not going to be answered."""
-        if self._repairs.abandon(self._asked, self.ctx.clock.now()):
+        if self._repairs.abandon(self._asked):
             self._place_freed()
 
     def _place_freed(self) -> None:

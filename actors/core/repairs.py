@@ -47,11 +47,14 @@ class Repairs:
         asked = sum(1 for child in eligible.values() if self.asked(child))
         return asked + sum(1 for uid in self._open.values() if uid not in eligible or not self.asked(eligible[uid]))
 
-    def abandon(self, asked: Container[str], at_s: float) -> int:
-        """Nobody is going to answer for keys that are not in ``asked``: they count as answered now. Returns how many."""
+    def abandon(self, asked: Container[str]) -> int:
+        """Nobody is going to answer for keys that are not in ``asked``. Returns how many they are.
+
+        Whether they were sent is not known: they may be asked again under the same keys, which is never twice.
+        """
         keys = [key for key in self._open if key not in asked]
         for key in keys:
-            self.answered(key, at_s)
+            self.withdrawn(key)
         return len(keys)
 
     def wanted(self, parent: ParentKey, child: Child, now_s: float, cooldown_s: float) -> Item | None:
