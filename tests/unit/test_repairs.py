@@ -184,3 +184,27 @@ def test_answers_withdrawals_and_farewells_may_come_twice() -> None:
         desk.repairs.forget("a")
 
     assert (desk.repairs.asked(node()), desk.repairs.open_count) == (False, 0)
+
+
+def test_what_nobody_will_answer_may_be_asked_again_under_its_key() -> None:
+    """The gateway died: whether what had been taken back was sent, nobody knows; the key makes it safe to ask for again."""
+    desk = Desk()
+    kept, lost = desk.ask(1.0), desk.ask(1.0, node(uid="b"))
+
+    assert desk.repairs.abandon({kept.key}) == 1
+    assert desk.repairs.open_count == 1
+    assert desk.ask(2.0, node(uid="b")).key == lost.key
+
+
+def test_a_place_is_taken_until_the_answer_though_its_node_is_well() -> None:
+    """``maxInFlight`` bounds repairs under way: one that is not needed any more is under way all the same."""
+    desk = Desk()
+    sick, well = desk.ask(1.0), desk.ask(1.0, node(uid="b"))
+    eligible = {"a": node()}
+    assert desk.repairs.places(eligible) == 2
+
+    desk.repairs.answered(well.key, 2.0)
+    assert desk.repairs.places(eligible) == 1
+
+    desk.repairs.answered(sick.key, 2.0)
+    assert desk.repairs.places(eligible) == 1  # asked for, and not well yet
