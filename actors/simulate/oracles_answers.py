@@ -84,6 +84,8 @@ class Answered(Oracle):
         self._forget(fact.actor)
         if fact.actor == "gateway":
             self.begin_life()
+        elif fact.actor.startswith("cluster/"):  # an answer that comes before it asks anew is news to it
+            self._wanted.pop(_key(fact.actor.removeprefix("cluster/")), None)
 
     def _sent(self, call: Call) -> None:
         self._calls[call.id] = call
