@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..core.errors import Refused, Throttled
-from ..core.events import ActorCrashed, Reconciled, StatusFailed
+from ..core.events import ActorCrashed, ActorRestarted, Reconciled, StatusFailed
 from ..core.model import Child, ParentKey
 from ..core.ports import Call, Objects
 from ..messages import CallEnded, ItemAnswer, ItemsAnswered, LookAgain, RepairsWanted
@@ -42,6 +42,7 @@ class Answered(Oracle):
         self._refused: dict[str, tuple[ParentKey, frozenset[str]]] = {}
         self._late: set[str] = set()
         self._forgot_s: dict[str, float] = {}
+        self._down: set[str] = set()
         self._uids: dict[str, str] = {}
         self._wanted: dict[ParentKey, set[str]] = {}
         self._settled: dict[tuple[ParentKey, str], str] = {}
@@ -49,6 +50,7 @@ class Answered(Oracle):
         self._deaths: dict[str, int] = {}
         self.stage.backend.on_send.append(self._sent)
         self.stage.listen(ActorCrashed, self._crashed)
+        self.stage.listen(ActorRestarted, lambda fact: self._down.discard(fact.actor))
         self.court.on_material.append(self._material)
         self.court.hear(CallEnded, self._ended)
         self.court.hear(ItemsAnswered, self._told)
@@ -62,9 +64,12 @@ class Answered(Oracle):
         self._heard.clear()
         self._settled.clear()
         self._refused.clear()
+        self._down.clear()
 
     def _wish(self, _actor: str, message: RepairsWanted) -> None:
-        wanted = self._wanted[message.parent] = {item.key for item in message.items}
+        wanted = {item.key for item in message.items}
+        if actor_of(message.parent) not in self._down:  # else they are the last words of one that has died
+            self._wanted[message.parent] = wanted
         for parent, key in [each for each in self._settled if each[0] == message.parent and each[1] not in wanted]:
             del self._settled[parent, key]  # who does not want it any more may want it anew
         for key in [
@@ -86,6 +91,7 @@ class Answered(Oracle):
             self.begin_life()
         elif fact.actor.startswith("cluster/"):  # an answer that comes before it asks anew is news to it
             self._wanted.pop(_key(fact.actor.removeprefix("cluster/")), None)
+            self._down.add(fact.actor)
 
     def _sent(self, call: Call) -> None:
         self._calls[call.id] = call

@@ -201,8 +201,9 @@ class Debounced(Oracle):
             self._spec_s[actor] = self.now
 
     def _perhaps(self, actor: str, message: Any) -> None:
-        if isinstance(message, Objects) and not message.replace:
-            return
+        watched = self.stage.fleet.parent.kind
+        if isinstance(message, Objects) and not message.replace and message.kind != watched:
+            return  # (a new version of the parent may be what others have done to it)
         self._first_s.setdefault(actor, self.now)
 
     def _ended(self, actor: str, _message: DebounceEnded) -> None:
