@@ -79,8 +79,8 @@ class SilenceEarned(_OfTimeouts):
             return
         timeout_s = self._timeout_s(parent)
         on_its_way = node.beat_s > self.now - 0.3 - 4 * self.stage.reader.rtt_s
-        if timeout_s is None or on_its_way or not self.stage.calm(self.now - timeout_s, f"late:{kind}"):
-            return
+        if timeout_s is None or on_its_way or not self.stage.calm(self.now - timeout_s, f"late:{kind}", "operator"):
+            return  # (a process that is about to end tells its reader of no new timeout)
         self.exercised += 1
         away_until_s = min(self.now, self.stage.broken.away_until_s)
         quiet_s = self.now - max(node.beat_s, away_until_s)

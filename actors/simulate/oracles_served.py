@@ -235,7 +235,7 @@ class AskedSoon(Oracle):
             if self._news_s.get(parent, -1.0) > since_s or policy.in_flight_max is not None:
                 continue
             watchers = tuple(f"actor:watcher/{kind}" for kind in self.court.kinds)
-            parts = ("operator", f"actor:{actor_of(parent)}", "actor:directory", *watchers)
+            parts = ("operator", f"actor:{actor_of(parent)}", "actor:directory", "actor:gateway", *watchers)
             waits = (
                 not self.court.works(parent) or self.court.relisted_s > since_s or not self.stage.calm(since_s, *parts)
             )
