@@ -68,6 +68,7 @@ class _Kind:
         self.pausing = False
         self.draining = False
         self.swallowed = False
+        self.unanswered = False
         self.alarm: Cancel | None = None
         self.opened_s: float | None = None
         self.told = 0
@@ -170,7 +171,7 @@ class SimReader:
     # --- faults ---
 
     def cut(self, kind: str, *, agreed: bool = False, part: float | None = None) -> None:
-        """Break that kind's open watch (``agreed``: the server ends it in good order).
+        """Break that kind's open watch, or a request that gets no answer (``agreed``: the server ends it in good order).
 
         ``part``: that share of the next waiting line (of a bookmark, where none waits) still arrives, and no more.
         """
@@ -183,7 +184,7 @@ class SimReader:
                 return
             line = (waiting[0] if waiting else each.cursor.bookmark()).line()
             self.feed(kind, line[: int(len(line) * part)])
-        if each.cursor is not None:
+        if each.cursor is not None or each.unanswered:
             self._ended(each, None if agreed else Unreachable(f"{kind}: the stream was cut"))
 
     def swallow(self, kind: str) -> None:
@@ -262,7 +263,7 @@ class SimReader:
     def _close(self, each: _Kind) -> None:
         """Forget the request under way and all that was to come of it."""
         each.turn += 1
-        each.pausing = each.draining = each.swallowed = False
+        each.pausing = each.draining = each.swallowed = each.unanswered = False
         each.opened_s = None
         if each.alarm is not None:
             each.alarm()
@@ -285,6 +286,7 @@ class SimReader:
 
     def _answer(self, each: _Kind, action: ListPage | Watch) -> None:
         if self.mute(each.decoder.kind, action):
+            each.unanswered = True
             return  # the alarm ends it
         try:
             error = self.fail(each.decoder.kind, action)

@@ -169,8 +169,9 @@ class OnlyWanted(Oracle):
 
     def _sent(self, call: Call) -> None:
         now, mirror = self.now, self.court.mirror
-        if self.stage.broken.slow[2] + 5.0 > now:
-            return  # what is delivered may wait for a slow thread
+        process = self.stage.process
+        if self.stage.broken.slow[2] + 5.0 > now or (process is not None and process.thawed_s >= now):
+            return  # what is delivered may wait for a slow thread, or for its turn after a frost
         for item in call.items:
             changed_s = mirror.changed_s.get(item.uid, -1.0)
             if changed_s >= now or not self.stage.calm(now, f"actor:watcher/{item.kind}"):

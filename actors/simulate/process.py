@@ -273,6 +273,8 @@ class Process:
         self._on_fact = on_fact
         self.waits: list[Callable[[], None]] | None = None
         """While it is frozen: what happens when it runs on."""
+        self.thawed_s = -1.0
+        """When it last ran on after a frost."""
         self._wedge: tuple[str, str] | None = None
         """(prefix of the actor's name, the fault's id)"""
 
@@ -352,6 +354,7 @@ class Process:
     def thaw(self) -> None:
         """It runs on: all that waited happens now, in order."""
         waiting, self.waits = self.waits or [], None
+        self.thawed_s = self.clock.now()
         for call in waiting:
             call()
 
