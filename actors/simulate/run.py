@@ -211,7 +211,9 @@ class Run:
         stage = self.stage
         kinds = (stage.fleet.parent.kind, *stage.child_kinds)
         actors = (part for part in stage.impaired_until_s if part.startswith("actor:"))
-        calm = stage.calm(stage.world.clock.now() - 5.0, "operator", "write", *(f"api:{kind}" for kind in kinds), *actors)
+        calm = stage.calm(
+            stage.world.clock.now() - 5.0, "operator", "write", *(f"api:{kind}" for kind in kinds), *actors
+        )
         return calm and all(
             self.court.possible(
                 parent, kind, counted(obj.get("status") or {}, kind) or (-1, 0, 0), stage.world.clock.now()
