@@ -109,13 +109,9 @@ class Script:
         chosen: Callable[[float], list[Deed]] = self._random.choices(deeds, weights)[0]
         return chosen
 
-    def _pick(self, at_s: float, cluster: str = "") -> str | None:
+    def _pick(self, at_s: float) -> str | None:
         """A node to which nothing has happened of late."""
-        members = [
-            name
-            for name, its in self.nodes.items()
-            if (not cluster or its == cluster) and self._spared.get(name, 0.0) <= at_s
-        ]
+        members = [name for name in self.nodes if self._spared.get(name, 0.0) <= at_s]
         if not members:
             return None
         name = self._random.choice(members)
@@ -142,8 +138,13 @@ class Script:
 
     def _rack(self, at_s: float) -> list[Deed]:
         """One node of every cluster: what should be one call."""
-        picked = [(self._pick(at_s, cluster), cluster) for cluster in self.clusters]
-        return [Deed(at_s, "fail", name, cluster) for name, cluster in picked if name is not None]
+        members: dict[str, list[str]] = {cluster: [] for cluster in self.clusters}
+        for name, its in self.nodes.items():  # once for all of them: a large fleet's script must keep up with the clock
+            if self._spared.get(name, 0.0) <= at_s:
+                members[its].append(name)
+        picked = [(self._random.choice(names), cluster) for cluster, names in members.items() if names]
+        self._spared |= {name: at_s + SPARED_S for name, _ in picked}
+        return [Deed(at_s, "fail", name, cluster) for name, cluster in picked]
 
     def _mass(self, at_s: float) -> list[Deed]:
         """Two thirds of a cluster, and back again: more than the valve lets pass (four at least, or it would not close)."""
