@@ -354,7 +354,10 @@ class _Timers(threading.Thread):
                     due.popleft()
             if time.monotonic() >= look_s:
                 look_s = time.monotonic() + WATCHDOG_PERIOD_S
-                self._watch()
+                with (
+                    self._lane
+                ):  # it takes the stuck thread away first: until all of it is done, a pause must not begin
+                    self._watch()
 
 
 class _Pool:

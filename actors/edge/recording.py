@@ -240,11 +240,15 @@ class Recording:
             self.finish(f"something that a tape cannot hold: {error}")
 
     def _write(self, entry: Entry) -> None:
-        if self.over:
-            return
-        if self.file.put(line_of(entry)):
-            self.entry_count += 1
-        else:
+        line = line_of(entry)
+        with (
+            self._ending
+        ):  # whoever ends the tape meanwhile waits: nothing comes after its last line, or is counted and lost
+            if self.over:
+                return
+            taken = self.file.put(line)
+            self.entry_count += taken
+        if not taken:
             self.finish(self.file.why)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from actors.actor import Behaviour, Cell, Context, Ref
+from actors.actor import Behaviour, Cell, Context, Ref, Wedged
 from actors.core.events import ActorWedged, Fact, RecordingCut, RecordingEnded, RecordingRefused, RecordingStarted
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Policy
@@ -80,7 +80,7 @@ def noted(begun: threading.Event, release: threading.Event) -> Callable[[], obje
 
 
 def soon(condition: Callable[[], object]) -> None:
-    until_s = time.monotonic() + 5.0
+    until_s = time.monotonic() + 30.0
     while not condition():
         assert time.monotonic() < until_s
         time.sleep(0.005)
@@ -158,6 +158,52 @@ def test_recording_does_not_begin_while_a_thread_is_stuck(
     assert site.dispatcher.tap is None
 
 
+def test_a_pause_waits_until_an_actor_that_is_stuck_has_been_dealt_with(site: Site) -> None:
+    """Else the tape would begin between the thread's removal and the message about it, which would be on no tape."""
+    entered, release = threading.Event(), threading.Event()
+    stuck = site.cell(calling(noted(entered, release)))
+    cell = stuck._actor_weakref()
+    assert cell is not None
+
+    def slow(fact: Fact) -> None:
+        if isinstance(fact, ActorWedged):
+            soon(lambda: site.dispatcher.tap)
+            time.sleep(0.1)  # time enough for a pause to begin
+
+    site.dispatcher.facts = slow
+    stuck.tell("sleep")
+    soon(entered.is_set)
+
+    with site.dispatcher.paused(10.0):
+        assert [type(envelope.message) for envelope in cell.actor_inbox._control] == [Wedged]
+    release.set()
+
+
+def test_nothing_comes_after_the_last_line(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever switches it off does so on another thread, perhaps just when a turn is written down."""
+    ends: list[threading.Thread] = []
+
+    class SwitchedOff(TapeFile):
+        def put(self, line: bytes) -> bool:
+            if b'"t":"turn"' in line:
+                ends.append(threading.Thread(target=site.recorder.stop))
+                ends[0].start()
+                ends[0].join(0.2)  # all the time that it wants, unless it waits for us
+            return super().put(line)
+
+    monkeypatch.setattr("actors.edge.recorder.TapeFile", SwitchedOff)
+    cell = site.cell(calling(lambda: None))
+    assert site.recorder.start(str(tmp_path / "tape"))
+
+    cell.tell("go on")
+    soon(lambda: site.of(RecordingEnded))
+    ends[0].join()
+
+    _, *entries, last = (tmp_path / "tape").read_bytes().splitlines()
+    assert b"switched off" in last
+    assert site.of(RecordingEnded)[0].entries == len(entries) == 1
+
+
 def test_a_disk_that_is_full_ends_the_tape(site: Site, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no device that is always full")
@@ -191,7 +237,7 @@ def test_the_clock_and_the_randomness_are_themselves_again_afterwards(site: Site
 def test_a_gate_holds_up_everything_that_comes_and_lets_it_go_on(site: Site) -> None:
     seen: list[str] = []
     cell = site.cell(lambda ctx, message: seen.append(message))
-    with site.dispatcher.paused(1.0):
+    with site.dispatcher.paused(10.0):
         assert isinstance(site.dispatcher.tap, Gate)
         cell.tell("turn")
         site.dispatcher.after(0.0, lambda: seen.append("timer"))
@@ -210,7 +256,7 @@ def test_nothing_of_a_pause_is_lost_with_a_call_that_ends_in_it(site: Site) -> N
     begun, release = threading.Event(), threading.Event()
     site.dispatcher.submit("status", noted(begun, release), ended.append)
     soon(begun.is_set)
-    with site.dispatcher.paused(1.0):
+    with site.dispatcher.paused(10.0):
         release.set()
         time.sleep(0.05)
         assert ended == []
