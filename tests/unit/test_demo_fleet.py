@@ -83,7 +83,7 @@ def test_a_large_fleets_script_keeps_up_with_its_own_time() -> None:
         choices += 1
         return chosen()
 
-    chosen, script._choose = script._choose, choose  # type: ignore[method-assign]
+    chosen, script._choose = script._choose, choose  # type: ignore[method-assign]  # to count the choices
     for deed in script:
         if deed.at_s > 10:
             break

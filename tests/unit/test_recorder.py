@@ -128,7 +128,7 @@ def test_an_actor_that_does_not_come_back_ends_the_tape_and_nobody_waits_for_it(
 def test_an_actor_that_waits_for_another_ends_the_tape_and_gets_its_answer(site: Site, tmp_path: Path) -> None:
     answers: list[Any] = []
     other = site.cell(lambda ctx, message: "answer")
-    asker = site.cell(lambda ctx, message: answers.append(other.ask("question", timeout=3)))
+    asker = site.cell(lambda ctx, message: answers.append(other.ask("question", timeout=30)))
     assert site.recorder.start(str(tmp_path / "tape"))
 
     asker.tell("ask")

@@ -214,7 +214,7 @@ def test_probes_are_answered_from_the_start_and_not_ready_while_draining(capfd: 
 
     def meanwhile() -> None:
         nonlocal port
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + 30
         while not port and time.monotonic() < deadline_s:
             match = re.search(r'"port": (\d+)', capfd.readouterr().err)
             port = int(match[1]) if match else 0
@@ -292,13 +292,11 @@ def test_a_second_signal_ends_the_process_on_the_spot() -> None:
         assert child.stdout.readline() == "started\n"
         child.send_signal(signal.SIGTERM)
         assert child.stdout.readline() == "draining\n"
-        began_s = time.monotonic()
         child.send_signal(signal.SIGINT)
-        code = child.wait(timeout=10)
+        code = child.wait(timeout=20)  # the drain would take thirty
         told = child.stderr.read()
 
     assert code == 130
-    assert time.monotonic() - began_s < 5
     assert "a second SIGINT: ending at once" in told
 
 
