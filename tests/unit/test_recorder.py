@@ -185,7 +185,7 @@ def test_nothing_comes_after_the_last_line(site: Site, tmp_path: Path, monkeypat
 
     class SwitchedOff(TapeFile):
         def put(self, line: bytes) -> bool:
-            if b'"t":"turn"' in line:
+            if b'"t":"turn"' in line and not ends:
                 ends.append(threading.Thread(target=site.recorder.stop))
                 ends[0].start()
                 ends[0].join(0.2)  # all the time that it wants, unless it waits for us
@@ -201,7 +201,7 @@ def test_nothing_comes_after_the_last_line(site: Site, tmp_path: Path, monkeypat
 
     _, *entries, last = (tmp_path / "tape").read_bytes().splitlines()
     assert b"switched off" in last
-    assert site.of(RecordingEnded)[0].entries == len(entries) == 1
+    assert site.of(RecordingEnded)[0].entries == len(entries) >= 1
 
 
 def test_a_disk_that_is_full_ends_the_tape(site: Site, tmp_path: Path) -> None:
