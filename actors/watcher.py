@@ -237,6 +237,7 @@ class ParentWatcher(WatcherActor):
         self._policy = policy
         self._key_of = {parent.uid: key for key, parent in store.parents.items()}
         self._spec_changed: list[ParentKey] = []
+        self._arrived: list[ParentKey] = []
         self._vacated: set[ParentKey] = (
             set()
         )  # parents that went in the mail in hand; others may come under their names
@@ -250,6 +251,11 @@ class ParentWatcher(WatcherActor):
         for key in concerned:
             if key not in self._store.parents:
                 self.ctx.tell(self._directory, ParentGone(parent=key))
+        # Who is subscribed under the name of a parent that has come may be the actor of one that is gone, and end any moment.
+        arrived = [key for key in self._arrived if key in self._subscribers and key not in self._spec_changed]
+        self._arrived.clear()
+        if arrived:
+            self.ctx.tell(self._directory, ParentWanted(parents=tuple(arrived)))
         if self._spec_changed:
             changed, self._spec_changed = self._spec_changed, []
             self.ctx.tell(self._directory, ParentWanted(parents=tuple(changed), spec_changed=True))
@@ -273,6 +279,8 @@ class ParentWatcher(WatcherActor):
             self._key_of.pop(old.uid, None)
             post.add(key, old.uid, None)
             self._vacated.add(key)
+        if old is None:
+            self._arrived.append(key)
         if key in self._vacated:
             self._spec_changed.append(key)  # created again under its name: another object, and another chance
         timeout_s = self._policy.over(record.spec).heartbeat_timeout_s

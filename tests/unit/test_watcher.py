@@ -374,6 +374,18 @@ def test_a_deleted_parent_is_told_to_its_actor_and_to_the_directory() -> None:
     assert post.reader.timeouts[-2:] == [("ComputeNode", HOME, None), ("StorageNode", HOME, None)]
 
 
+def test_a_parent_that_comes_while_the_actor_of_its_namesake_still_has_its_mail_is_wanted() -> None:
+    """That actor is closing: what it is told is told to nobody. (Seed 2312.)"""
+    post = Post(kind="Cluster")
+    post.mail(cluster(uid="old"), replace=True)
+    post.subscribe(HOME)
+    post.mail(gone=("old",))
+    told = len(post.directory.of(ParentWanted))
+    post.mail(cluster(uid="new", version=9))
+
+    assert [message.parents for message in post.directory.of(ParentWanted)[told:]] == [(HOME,)]
+
+
 def test_a_parent_created_again_under_its_name_is_not_gone() -> None:
     """In one chunk, in either order; its actor hears of both."""
     for order in (("old", "new"), ("new", "old")):
