@@ -62,6 +62,29 @@ def _out_of_the_queue(draw: Draw) -> Script:
     )  # fmt: skip
 
 
+@drill(
+    "news-behind-a-slow-parent",
+    "nodes go, come back and recover while they wait for the quota and their parent's actor is slow",
+)
+def _news_behind_a_slow_parent(draw: Draw) -> Script:
+    """Nobody takes anything back in time: what leaves is decided by the look at each item as its call leaves."""
+    at_s = draw.between(4.0, 5.0)
+    slow_s = at_s + 1.0 + draw.between(0.0, 0.5)
+    news_s = slow_s + 0.5
+    return plain(
+        draw, [("c0", 8, 0)],
+        [
+            Step(at_s, "fail-cluster", ("c0",), "P11"),
+            Step(slow_s, "slow-threads", ("cluster/", 9.0, 18.0), "P12"),
+            *(Step(news_s, "delete-node", (f"c0-n{n}",)) for n in (2, 3)),
+            *(Step(news_s, "recreate-node", (f"c0-n{n}", "c0", False, "field")) for n in (4, 5)),
+            *(Step(news_s, "recover", (f"c0-n{n}",)) for n in (6, 7)),
+            Step(news_s + 1.5 + draw.between(0.0, 1.0), "fail", ("c0-n7",)),
+        ],
+        chaos_s=40.0, quota=Quota(1, draw.pick((2.0, 3.0))), batch_max=1,
+    )  # fmt: skip
+
+
 # --- how calls end ----------------------------------------------------------------------------------------------------
 @drill("call-without-end", "the threads of calls do not come back, for a while")
 def _call_without_end(draw: Draw) -> Script:

@@ -126,3 +126,19 @@ def _news_for_the_sleepy(draw: Draw) -> Script:
         ],
         chaos_s=24.0, idle_s=5.0, turn_messages_max=1, policy={"repair_enabled": False},
     )  # fmt: skip
+
+
+@drill("told-to-come-back-later", "the server is busy, and says when lists, watches and writes may be tried again")
+def _told_to_come_back_later(draw: Draw) -> Script:
+    at_s, kind = draw.between(4.0, 8.0), draw.pick(("ComputeNode", "StorageNode", "Cluster"))
+    wish_s = draw.pick((15.0, 25.0))
+    return plain(
+        draw, [("c0", 3, 1), ("c1", 2, 0)],
+        [
+            Step(at_s, "refuse-reads", (kind, "throttled", draw.between(1.0, 3.0), wish_s), "A11"),
+            Step(at_s + 30.0, "refuse-writes", ("throttled", draw.between(1.0, 3.0), 1.0, wish_s, ""), "A11"),
+            *(Step(at_s + later_s, "fail", (node,)) for later_s in (0.5, 30.5) for node in ("c0-n0", "c1-n0")),
+            Step(at_s + 20.0, "recover", ("c0-n0",)),
+        ],
+        chaos_s=60.0,
+    )  # fmt: skip

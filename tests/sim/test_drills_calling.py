@@ -17,6 +17,10 @@ MADE_FOR = {
     "small-beside-large": ("first-come-first-served-across-parents",),
     "second-attempts": ("retries-do-not-age", "retries-go-before-new-failures"),
     "out-of-the-queue": ("deleted-parent-withdraws-nothing", "withdrawn-attempt-counts-as-asked"),
+    "news-behind-a-slow-parent": (
+        *("no-look-at-dispatch", "look-at-dispatch-forgets-health", "look-at-dispatch-forgets-the-uid"),
+        "look-at-dispatch-forgets-the-incident",
+    ),
     "call-without-end": ("overdue-call-is-waited-for",),
     "answer-during-a-pause": ("pause-ends-for-all-at-once",),
     "item-by-item": (

@@ -20,6 +20,7 @@ FOUND = (
     ("full-pipe", "replacement-loses-its-mark", ""),
     ("answer-to-the-dead", "crash-loses-answers", "answered"),
     ("answer-to-the-dead", "answers-are-forgotten", "answered"),
+    ("told-to-come-back-later", "retry-after-of-the-api-server-is-ignored", "retry-after-honoured"),
     ("news-for-the-sleepy", "ordinary-mail-overtakes-object-mail", "converges"),
 )
 
