@@ -16,7 +16,7 @@ from ..core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record
 from ..core.ports import Objects, StreamChanged
 from .stage import Stage
 
-__all__ = ["Breach", "Court", "Mirror", "Oracle", "actor_of", "counted"]
+__all__ = ["Breach", "Court", "Mirror", "Oracle", "actor_of", "counted", "key_of"]
 
 BREACHES_KEPT = 20  # of one run: the first is the one that matters
 
@@ -276,6 +276,12 @@ class Court:
 def actor_of(parent: ParentKey) -> str:
     """The name of that parent's actor."""
     return f"cluster/{parent.namespace}/{parent.name}"
+
+
+def key_of(text: str) -> ParentKey:
+    """The parent that ``namespace/name`` names, as facts do; also by its actor's name."""
+    namespace, _, name = text.removeprefix("cluster/").partition("/")
+    return ParentKey(namespace, name)
 
 
 def counted(status: dict[str, Any], kind: str) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""Answers, silences and our own writes: what somebody is owed, and what nobody may be surprised by."""
+"""Answers and silences: what a parent is owed, and is to be told in time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..core.errors import Refused, Throttled
-from ..core.events import ActorCrashed, ActorRestarted, Reconciled, StatusFailed
+from ..core.events import ActorCrashed, ActorRestarted
 from ..core.model import Child, ParentKey
 from ..core.ports import Call, Objects
-from ..messages import CallEnded, ItemAnswer, ItemsAnswered, LookAgain, RepairsWanted
-from .court import Oracle, actor_of, counted
+from ..messages import CallEnded, ItemAnswer, ItemsAnswered, RepairsWanted
+from .court import Oracle, actor_of, counted, key_of
 
 __all__ = ["ANSWER_ORACLES"]
 
@@ -21,10 +21,6 @@ TOLD_SLACK_S = 1.5
 """What a condition may be late beyond the longest debounce: a turn, two round trips and the writes of others before it."""
 SILENCE_SLACK_S = 3.5
 """A silence is told within a second of its deadline, after a proof of life that may take two; a turn for the rest."""
-WRITE_SLACK_S = 1.0
-"""Beyond the longest debounce: two round trips, and the writes of others before it."""
-CONFLICTS_S = 45.0
-"""What has not come after some seconds is asked for by a list; two such lists are 30 s apart, and so are two askings."""
 
 
 class Answered(Oracle):
@@ -90,7 +86,7 @@ class Answered(Oracle):
         if fact.actor == "gateway":
             self.begin_life()
         elif fact.actor.startswith("cluster/"):  # an answer that comes before it asks anew is news to it
-            self._wanted.pop(_key(fact.actor.removeprefix("cluster/")), None)
+            self._wanted.pop(key_of(fact.actor), None)
             self._down.add(fact.actor)
 
     def _sent(self, call: Call) -> None:
@@ -183,14 +179,12 @@ class Answered(Oracle):
                 self.no(f"{actor} is told that {key[:8]} is {answer.value}, the backend said {owed.value}")
             if owed is None and self.stage.calm(self.now - 1.0, "actor:gateway"):
                 self.no(f"{actor} is told that {key[:8]} is {answer.value}, and the backend has not said so")
-            if key in self._wanted.get(
-                _key(actor.removeprefix("cluster/")), ()
-            ):  # else it has been withdrawn meanwhile
+            if key in self._wanted.get(key_of(actor), ()):  # else it has been withdrawn meanwhile
                 self._answered[key] = (answer, *self._memory(actor, key))
 
     def _memory(self, actor: str, key: str) -> tuple[str, int, int]:
         """Differs when whoever asks has forgotten what it was told: another parent, a new incarnation, a node that was away."""
-        record = self.court.mirror.parents.get(_key(actor.removeprefix("cluster/")))
+        record = self.court.mirror.parents.get(key_of(actor))
         moves = self._moves.get(self._uids.get(key, ""), 0)
         return "" if record is None else record.uid, self._deaths.get(actor, 0), moves
 
@@ -240,7 +234,7 @@ class Reachable(Oracle):
         self._wanted[message.parent] = {item.key: before.get(item.key, self.now) for item in message.items}
 
     def _told(self, actor: str, message: ItemsAnswered) -> None:
-        wanted = self._wanted.get(_key(actor.removeprefix("cluster/")), {})
+        wanted = self._wanted.get(key_of(actor), {})
         for key in message.answers:
             wanted.pop(key, None)
 
@@ -361,141 +355,4 @@ class SilenceNoticed(Oracle):
             )
 
 
-class OwnWrites(Oracle):
-    """We know what we have written: no conflict with ourselves, and no reconcile for our own echo. A deadline looks at once."""
-
-    name: ClassVar[str] = "own-writes-known"
-    promise: ClassVar[str] = "no write for nothing"
-
-    def attend(self) -> None:
-        self._foreign_s: dict[ParentKey, float] = {}
-        self._looked_s: dict[str, float] = {}
-        self._woken_s: dict[str, float] = {}
-        self.stage.truth.on_parent.append(self._changed)
-        self.stage.listen(StatusFailed, self._failed)
-        self.stage.listen(Reconciled, self._reconciled)
-        self.court.hear(LookAgain, self._look_again)
-        self.court.hear(Objects, self._objects)
-
-    def _changed(self, parent: ParentKey, old: Any, new: Any) -> None:
-        if not self.stage.writer.writing:
-            self._foreign_s[parent] = self.now
-
-    def _objects(self, actor: str, message: Objects) -> None:
-        if message.replace:  # an actor that has just woken, or a new list: everything is news to it
-            self._woken_s[actor] = self.now
-
-    def _alone(self, parent: ParentKey, for_s: float) -> bool:
-        """Whether nobody else has touched it lately, and nothing on the way was impaired."""
-        parts = (
-            "operator", "write", f"write:{parent.name}", f"api:{self.stage.fleet.parent.kind}", "actor:directory",
-            f"actor:{actor_of(parent)}", "actor:status", f"actor:watcher/{self.stage.fleet.parent.kind}",
-        )  # fmt: skip
-        since_s = self.now - for_s
-        return self._foreign_s.get(parent, -1.0) < since_s and self.stage.calm(since_s, *parts)
-
-    def _failed(self, fact: StatusFailed) -> None:
-        parent = _key(fact.parent)
-        if fact.reason == "Conflict" and self._alone(parent, 10.0):
-            self.exercised += 1
-            self.no(f"{parent}: a conflict, and nobody else has written: {fact.message}")
-
-    def _reconciled(self, fact: Reconciled) -> None:
-        parent = _key(fact.parent)
-        self._looked_s[actor_of(parent)] = self.now
-        if fact.cause == self.stage.fleet.parent.kind and self._alone(parent, 10.0) and self.now > 20.0:
-            self.exercised += 1
-            new = self.stage.truth.created_s.get(self._uid(parent), self.now) >= self.now - 10.0
-            if not new and self._woken_s.get(actor_of(parent), -1.0) < self.now - 5.0:
-                self.no(f"{parent} is reconciled for its own write")
-
-    def _uid(self, parent: ParentKey) -> str:
-        obj = self.stage.truth.parents.get(parent)
-        return "" if obj is None else str(obj["metadata"]["uid"])
-
-    def _look_again(self, actor: str, message: LookAgain) -> None:
-        at_s, life = self.now, self.stage.lives
-        self.stage.world.after(0.001, lambda: self._due(actor, at_s, life))
-
-    def _due(self, actor: str, at_s: float, life: int) -> None:
-        parent = _key(actor.removeprefix("cluster/"))
-        filled = (f"actor:watcher/{kind}" for kind in self.court.kinds)  # after a death of its own, by all of them
-        calm = self.stage.calm(at_s - 1.0, "operator", f"actor:{actor}", *filled)
-        if life != self.stage.lives or not calm or not self.court.works(parent) or not self.court.all_listed:
-            return
-        self.exercised += 1
-        if self._looked_s.get(actor, -1.0) < at_s and self._woken_s.get(actor, -1.0) < at_s - 5.0:
-            self.no(f"{actor} did not look at its deadline")
-
-
-class StatusKept(Oracle):
-    """What another writer puts into a parent's status does not stay: it is put right as soon as a change would be told."""
-
-    name: ClassVar[str] = "status-kept"
-    promise: ClassVar[str] = "truth"
-
-    def attend(self) -> None:
-        self._meddled_s: dict[ParentKey, float] = {}
-        self.stage.truth.on_parent.append(self._changed)
-
-    def _changed(self, parent: ParentKey, old: Any, new: Any) -> None:
-        if old is None or new is None or self.stage.writer.writing or old.get("status") == new.get("status"):
-            return
-        self._meddled_s[parent] = self.now
-        delay_s = self.court.policy(parent).debounce_max_s + WRITE_SLACK_S + 4 * self.stage.writer.rtt_s
-        self.stage.world.after(delay_s, partial(self._due, parent, self.now))
-
-    def _due(self, parent: ParentKey, at_s: float) -> None:
-        watched = self.stage.fleet.parent.kind
-        if self._meddled_s[parent] != at_s or not self.court.expected(parent, watched, at_s - 1.0):
-            return
-        status = self.stage.status(parent) or {}
-        self.exercised += 1
-        for name in ("healthy", "unhealthy", "unknown", "total"):
-            counted_sum = sum(each.get(name, 0) for each in status.get("kinds") or ())
-            if status.get(name) != counted_sum:
-                self.no(f"{parent}: {name} {status.get(name)} was written by others at {at_s:.3f} s, and stays")
-
-
-class ConflictEnds(Oracle):
-    """Conflicts for want of the newest object do not go on: whoever misses it has it listed, if lists are answered."""
-
-    name: ClassVar[str] = "conflicts-end"
-    promise: ClassVar[str] = "truth"
-
-    def attend(self) -> None:
-        self._since_s: dict[ParentKey, float] = {}
-        self.stage.truth.on_parent.append(self._changed)
-        self.stage.writer.on_write.append(lambda parent, uid, changed, status: self._end(parent))
-        self.stage.listen(StatusFailed, self._failed)
-
-    def begin_life(self) -> None:
-        self._since_s.clear()
-
-    def _end(self, parent: ParentKey) -> None:
-        self.exercised += parent in self._since_s
-        self._since_s.pop(parent, None)
-
-    def _changed(self, parent: ParentKey, old: Any, new: Any) -> None:
-        if parent in self._since_s and not self.stage.writer.writing:
-            self._since_s[parent] = self.now  # a newer one still
-
-    def _failed(self, fact: StatusFailed) -> None:
-        parent, watched = _key(fact.parent), self.stage.fleet.parent.kind
-        if fact.reason != "Conflict":
-            return
-        since_s = self._since_s.setdefault(parent, self.now)
-        parts = (
-            "operator", "write", f"write:{parent.name}", f"list:{watched}", "actor:status", "actor:directory",
-            f"actor:{actor_of(parent)}", f"actor:watcher/{watched}",
-        )  # fmt: skip
-        if self.now - since_s > CONFLICTS_S and self.stage.calm(since_s - 1.0, *parts):
-            self.no(f"{parent}: conflicts since {since_s:.3f} s, and nobody lists: {fact.message}")
-
-
-def _key(text: str) -> ParentKey:
-    namespace, _, name = text.partition("/")
-    return ParentKey(namespace, name)
-
-
-ANSWER_ORACLES: tuple[type[Oracle], ...] = (Answered, Reachable, SilenceNoticed, OwnWrites, StatusKept, ConflictEnds)
+ANSWER_ORACLES: tuple[type[Oracle], ...] = (Answered, Reachable, SilenceNoticed)

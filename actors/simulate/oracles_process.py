@@ -27,7 +27,7 @@ from ..core.model import ParentKey
 from ..core.ports import Call
 from ..mailbox import Mailbox
 from ..tree import System, statistics_of
-from .court import Oracle, actor_of, counted
+from .court import Oracle, actor_of, counted, key_of
 from .oracles_status import SLACK_S
 
 __all__ = ["PROCESS_ORACLES"]
@@ -256,7 +256,7 @@ class NoGhosts(Oracle):
             self._same(f"{kind}s held by the reader", set(reader.held(kind)), there)
         self._same("parent records", set(map(str, system.store.parents)), set(map(str, truth.parents)))
         cells = _clusters(system.refs.get("directory"))
-        ghosts = sorted(name for name in cells if truth.parents.get(_key(name)) is None)
+        ghosts = sorted(name for name in cells if truth.parents.get(key_of(name)) is None)
         if ghosts:
             self.no(f"actors of parents that are gone: {ghosts}")
 
@@ -286,7 +286,7 @@ class PoisonSkipped(Oracle):
             self.stage.world.after(SKIP_TOLD_S, lambda: self._due(fact.actor, self.stage.lives))
 
     def _due(self, actor: str, life: int) -> None:
-        parent = _key(actor)
+        parent = key_of(actor)
         kinds = (f"api:{kind}" for kind in self.court.kinds)
         parts = ("operator", "write", f"write:{parent.name}", f"actor:{actor}", *kinds)
         if life != self.stage.lives or not self.stage.calm(self.now - 4.0, *parts) or not self.court.works(parent):
@@ -416,11 +416,6 @@ class Rests(Oracle):
     def _act(self, what: str) -> None:
         if self._from_s is not None:
             self.no(f"{what} {self.now - self._from_s:.1f} s after everything was well")
-
-
-def _key(actor: str) -> ParentKey:
-    _, namespace, name = actor.split("/", 2)
-    return ParentKey(namespace, name)
 
 
 def _state(system: System, actor: str) -> str:
