@@ -8,6 +8,7 @@ and without a word, ``run`` is meant; elsewhere the help is. Exit codes are in `
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -75,11 +76,17 @@ class Words(click.Group):
             raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a ``SettingsError`` of any of them ends in exit code 2."""
+        """Run the command; a ``SettingsError`` of any of them ends in exit code 2.
+
+        An interrupt that comes while a word is still being imported has nothing to drain: a line, and the shell's own code.
+        """
         try:
             return super().invoke(ctx)
         except SettingsError as error:
             raise Problem(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("muster: interrupted", err=True)
+            ctx.exit(128 + signal.SIGINT)
 
 
 def _missing(name: str, error: ModuleNotFoundError) -> click.Command:

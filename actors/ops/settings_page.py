@@ -53,7 +53,9 @@ def markdown() -> str:
     parts.append("\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
     parts += [f"| {code.value} | {code.meaning} |\n" for code in ExitCode]
     parts.append("| 78 | `supervisor.py` found another project's package `actors`: use an environment of its own. |\n")
-    parts.append("| 130, 143 | A second SIGINT or SIGTERM cut the drain short. |\n")
+    parts.append(
+        "| 130, 143 | A second SIGINT or SIGTERM cut the drain short, or the first came before anything was begun. |\n"
+    )
     return "".join(parts)
 
 

@@ -222,3 +222,15 @@ def test_version_loads_neither_clients_nor_the_engine() -> None:
 def test_exit_codes_are_distinct_and_told() -> None:
     assert all(code.meaning for code in ExitCode)
     assert {ExitCode.SETTINGS.value, ExitCode.ESCALATED.value} == {2, 4}
+
+
+def test_an_interrupt_while_a_word_is_imported_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C half a second after the start meets imports: nothing has begun, and nothing needs draining."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    result = words("demo")
+
+    assert (result.exit_code, result.stderr) == (130, "muster: interrupted\n")
