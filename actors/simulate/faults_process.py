@@ -337,7 +337,8 @@ def heal_process(stage: Stage) -> None:
     stage.broken.meddle.clear()
     stage.broken.after.clear()
     stage.broken.poisons.clear()
-    stage.broken.slow = ("", 0.0, -1.0)
+    slow, seconds, until_s = stage.broken.slow
+    stage.broken.slow = (slow, seconds, min(until_s, stage.world.clock.now()))  # a turn that is held runs a while later
     stage.set_holds()
     stage.broken.pipe_cuts.clear()
     for kind in list(stage.broken.pipe_held):
