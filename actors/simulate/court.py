@@ -46,6 +46,8 @@ class Mirror:
         """While ``material`` is called: the uid, and the record before."""
         self.synced: set[str] = set()
         self.by_parent: dict[ParentKey, dict[str, Child]] = {}
+        self.in_trouble: dict[ParentKey, dict[str, Child]] = {}
+        """Those of them that may be repaired; a parent without any may be missing."""
         self.parents: dict[ParentKey, Parent] = {}
         self._now = now
 
@@ -78,8 +80,11 @@ class Mirror:
         concerned: list[ParentKey] = []
         if isinstance(old, Child) and old.parent is not None:
             self.by_parent.get(old.parent, {}).pop(uid, None)
+            self.in_trouble.get(old.parent, {}).pop(uid, None)
         if isinstance(new, Child) and new.parent is not None:
             self.by_parent.setdefault(new.parent, {})[uid] = new
+            if new.eligible:
+                self.in_trouble.setdefault(new.parent, {})[uid] = new
         if isinstance(old, Child) and isinstance(new, Child) and old.same_matter(new) and old.incident == new.incident:
             return concerned
         for child in (old, new):
@@ -104,7 +109,7 @@ class Mirror:
 
     def eligible(self, parent: ParentKey) -> int:
         """How many of its children may be repaired."""
-        return sum(1 for child in self.by_parent.get(parent, {}).values() if child.eligible)
+        return len(self.in_trouble.get(parent, ()))
 
 
 class Oracle:

@@ -213,12 +213,27 @@ class Reachable(Oracle):
         self.court.hear(RepairsWanted, self._wish)
         self.court.hear(ItemsAnswered, self._told)
         self.court.hear(Objects, self._objects)
+        self._say_false: set[ParentKey] = set()
+        self._longest_s = self.stage.settings.policy.debounce_max_s
+        self.stage.truth.on_parent.append(self._written)
+        self.court.on_material.append(self._material)
 
     def begin_life(self) -> None:
         self._calls.clear()
         self._wanted.clear()
         self._woken_s.clear()
         self._turn(0)
+
+    def _written(self, parent: ParentKey, _old: Any, new: Any) -> None:
+        """Whose condition is False is remembered: there may be a thousand parents, and an answer concerns all of them."""
+        if new is not None and _condition(new.get("status")) == "False":
+            self._say_false.add(parent)
+        else:
+            self._say_false.discard(parent)
+
+    def _material(self, parent: ParentKey, kind: str) -> None:
+        if kind == self.stage.fleet.parent.kind:
+            self._longest_s = max(self._longest_s, self.court.policy(parent).debounce_max_s)
 
     def _crashed(self, fact: ActorCrashed) -> None:
         if fact.actor == "gateway":
@@ -273,15 +288,13 @@ class Reachable(Oracle):
             self._later(partial(self._fails, self._turned_s, self.now))
 
     def _later(self, judge: Any) -> None:
-        policies = [self.court.policy(parent) for parent in self.court.mirror.parents]
-        longest_s = max((policy.debounce_max_s for policy in policies), default=0.0)
-        self.stage.world.after(longest_s + TOLD_SLACK_S + 4 * self.stage.writer.rtt_s, judge)
+        self.stage.world.after(self._longest_s + TOLD_SLACK_S + 4 * self.stage.writer.rtt_s, judge)
 
     def _answers(self, asked: tuple[ParentKey, ...], at_s: float) -> None:
         """A while after an answer, with no trouble since: who had asked says so, and nobody says otherwise."""
         if self._turned_s > at_s or self._failures:
             return
-        for parent in sorted(self.stage.truth.parents):
+        for parent in sorted(self._say_false.union(asked)):
             said = self._said(parent, at_s)
             if said == "False" or (said == "Unknown" and parent in asked):
                 self.no(f"{parent}: BackendReachable is {said}, the backend has answered at {at_s:.3f} s")
@@ -307,8 +320,13 @@ class Reachable(Oracle):
         ):
             return ""
         self.exercised += 1
-        conditions = (self.stage.status(parent) or {}).get("conditions") or ()
-        return next((str(each["status"]) for each in conditions if each.get("type") == "BackendReachable"), "")
+        return _condition(self.stage.status(parent))
+
+
+def _condition(status: dict[str, Any] | None) -> str:
+    """What ``BackendReachable`` says in that status; "" where it is not there."""
+    conditions = (status or {}).get("conditions") or ()
+    return next((str(each["status"]) for each in conditions if each.get("type") == "BackendReachable"), "")
 
 
 class SilenceNoticed(Oracle):

@@ -229,7 +229,9 @@ class AskedSoon(Oracle):
         process = self.stage.process
         if process is None or process.frozen or self.court.skipped or not self.court.all_listed:
             return
-        for parent in self.court.mirror.parents:
+        for parent, troubled in self.court.mirror.in_trouble.items():
+            if not troubled or parent not in self.court.mirror.parents:
+                continue
             policy = self.court.policy(parent)
             since_s = self.now - policy.debounce_max_s - SLACK_S
             if self._news_s.get(parent, -1.0) > since_s or policy.in_flight_max is not None:
@@ -245,9 +247,7 @@ class AskedSoon(Oracle):
 
     def _judge(self, parent: ParentKey, cooldown_s: float) -> None:
         asked = {(item.uid, item.incident) for item in self._wanted.get(parent, {}).values()}
-        for child in self.court.mirror.by_parent.get(parent, {}).values():
-            if not child.eligible:
-                continue
+        for child in self.court.mirror.in_trouble[parent].values():
             self.exercised += 1
             if (child.uid, child.incident) not in asked and self._cooled(parent, child, cooldown_s):
                 self.no(f"{child.name} is in trouble and may be repaired, and {parent} does not ask for it")
