@@ -239,9 +239,7 @@ class ClusterActor(Behaviour):
     # --- reconcile ----------------------------------------------------------------------------------------------------
     def _look(self, cause: str) -> None:
         self.ctx.cancel("debounce")
-        self.ctx.cancel(
-            "write"
-        )  # a look is what it waits for; a timer of its own, so that it puts off no cooldown's end
+        self.ctx.cancel("write")  # it waited for a look; a timer of its own, so that it puts off no cooldown's end
         self._debounce.looked()
         if self._parent is None or self._missing:
             return
