@@ -7,6 +7,7 @@ from attrs import evolve
 
 from actors.simulate.draw import Draw
 from actors.simulate.drawing import draw_script
+from actors.simulate.drills import DRILLS
 from actors.simulate.faults import CATALOGUE, NOT_APPLICABLE
 from actors.simulate.run import ORACLES, Run, play
 
@@ -65,3 +66,13 @@ def test_both_schedulers_and_all_leftovers_are_drawn() -> None:
         *("", "poisonous-parent", "sick-node", "no-bookmarks", "slow-api"),
     }  # fmt: skip
     assert {fault for script in scripts for fault in script.faults} == CATALOGUE.keys()
+
+
+def test_each_drill_comes_within_a_hundred_seeds() -> None:
+    """Else a planted bug that only a drill finds would survive them."""
+    drawn = {draw_script(seed).drill for seed in range(1, 101)}
+    assert drawn == {"", *DRILLS}
+    assert [draw_script(seed, ("A1",)).drill for seed in (3, 6)] == [
+        "",
+        "",
+    ]  # who names the faults wants these and no others
