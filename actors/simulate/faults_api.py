@@ -180,11 +180,13 @@ def spoil(stage: Stage, name: str, for_s: float) -> None:
     """
     kind = node_kind(name)
     held = {} if stage.reader is None else stage.reader.held(kind)
+    stored = stage.stored(PLURALS[kind], name)
     for node in list(stage.truth.nodes.values()):
         if node.name != name or node.uid not in held or node.uid in stage.broken.spoilt:
             continue
         known = stage.run.court.mirror.child(kind, node.uid)
-        if known is not None and (known.healthy, known.parent) == (node.healthy, node.parent):
+        version = "" if stored is None else stored["metadata"]["resourceVersion"]  # (its last heartbeat has been read, too)
+        if str(held[node.uid][2]) == version and known is not None and (known.healthy, known.parent) == (node.healthy, node.parent):
             _impair(stage, kind, for_s)
             stage.touch(PLURALS[kind], name, {"metadata": {"labels": {"spoilt": "yes"}}})
             stage.broken.spoilt[node.uid] = stage.api.resource_version

@@ -77,8 +77,6 @@ class SilenceEarned(_OfTimeouts):
         fell_silent = child is not None and child.silent and not (isinstance(old, Child) and old.silent)
         if not fell_silent or node is None or parent != node.parent or self.stage.reader is None:
             return
-        if uid in self.stage.broken.spoilt:
-            return  # its last reports may be in what nobody can read
         timeout_s = self._timeout_s(parent)
         on_its_way = node.beat_s > self.now - 0.3 - 4 * self.stage.reader.rtt_s
         if timeout_s is None or on_its_way or not self.stage.calm(self.now - timeout_s, f"late:{kind}", "operator"):

@@ -381,7 +381,7 @@ class Stage:
 
     def report(self, name: str, healthy: bool | None = None, *, kind: str) -> None:
         """The node reports its heartbeat, and its health where one is given (else what it was; never reported: nothing)."""
-        stored = self._get(PLURALS[kind], name)
+        stored = self.stored(PLURALS[kind], name)
         if stored is None or stored["metadata"]["uid"] in self.broken.spoilt or self.away:
             return
         old = stored.get("status") or {}
@@ -402,7 +402,7 @@ class Stage:
 
     def move(self, name: str, cluster: str, *, kind: str) -> None:
         """The node changes its parent, by the way it names one."""
-        stored = self._get(PLURALS[kind], name)
+        stored = self.stored(PLURALS[kind], name)
         if stored is None or stored["metadata"]["uid"] in self.broken.spoilt:
             return
         metadata = stored["metadata"]
@@ -427,7 +427,7 @@ class Stage:
 
     def status(self, key: ParentKey) -> dict[str, Any] | None:
         """The parent's status on the server, None where there is no such parent."""
-        obj = self._get(CLUSTERS, key.name)
+        obj = self.stored(CLUSTERS, key.name)
         return None if obj is None else obj.get("status") or {}
 
     @property
@@ -435,7 +435,8 @@ class Stage:
         """Whether the API server is away, for everybody."""
         return self.broken.away_until_s > self.world.clock.now_s
 
-    def _get(self, plural: str, name: str) -> dict[str, Any] | None:
+    def stored(self, plural: str, name: str) -> dict[str, Any] | None:
+        """That object as it is on the server; None where it is not there."""
         try:
             return self.api.get(plural, name, NAMESPACE).obj
         except Refusal:
