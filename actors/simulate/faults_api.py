@@ -15,6 +15,7 @@ from .catalogue import Shape, fault
 from .draw import Draw
 from .stage import CLUSTERS, PLURALS, RECOVER_S, Stage
 from .steps import node_kind, verb
+from .truth import NodeTruth
 
 __all__ = ["heal_api", "install"]
 
@@ -179,18 +180,23 @@ def spoil(stage: Stage, name: str, for_s: float) -> None:
     it is: what would be known of it else, nobody can say.
     """
     kind = node_kind(name)
-    held = {} if stage.reader is None else stage.reader.held(kind)
-    stored = stage.stored(PLURALS[kind], name)
     for node in list(stage.truth.nodes.values()):
-        if node.name != name or node.uid not in held or node.uid in stage.broken.spoilt:
-            continue
-        known = stage.run.court.mirror.child(kind, node.uid)
-        version = "" if stored is None else stored["metadata"]["resourceVersion"]  # (its last heartbeat has been read, too)
-        if str(held[node.uid][2]) == version and known is not None and (known.healthy, known.parent) == (node.healthy, node.parent):
+        if node.name == name and node.uid not in stage.broken.spoilt and _read_as_it_is(stage, node):
             _impair(stage, kind, for_s)
             stage.touch(PLURALS[kind], name, {"metadata": {"labels": {"spoilt": "yes"}}})
             stage.broken.spoilt[node.uid] = stage.api.resource_version
             stage.world.after(for_s, partial(_mend, stage, node.uid))
+
+
+def _read_as_it_is(stage: Stage, node: NodeTruth) -> bool:
+    """Whether the reader has its last heartbeat, and the watcher its health and parent."""
+    stored = stage.stored(PLURALS[node.kind], node.name)
+    if stage.reader is None or stored is None:
+        return False
+    version = stage.reader.held(node.kind).get(node.uid, ("", "", 0))[2]
+    known = stage.run.court.mirror.child(node.kind, node.uid)
+    up_to_date = str(version) == stored["metadata"]["resourceVersion"] and known is not None
+    return up_to_date and (known.healthy, known.parent) == (node.healthy, node.parent)
 
 
 def _mend(stage: Stage, uid: str) -> None:
