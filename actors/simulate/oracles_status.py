@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from ..core.events import Reconciled, RecordSkipped
@@ -120,7 +121,7 @@ class NoLostWakeup(Oracle):
 
     def attend(self) -> None:
         self._unseen_s: dict[ParentKey, float] = {}
-        self._before: dict[ParentKey, dict[tuple[str, str], Record | None]] = {}
+        self._before: dict[ParentKey, dict[tuple[str, str], tuple[float, Record | None]]] = {}
         self.court.on_material.append(self._material)
         self.stage.listen(Reconciled, self._reconciled)
 
@@ -130,13 +131,13 @@ class NoLostWakeup(Oracle):
 
     def _material(self, parent: ParentKey, kind: str) -> None:
         uid, old = self.court.mirror.changing
-        self._before.setdefault(parent, {}).setdefault((kind, uid), old)
+        self._before.setdefault(parent, {}).setdefault((kind, uid), (self.now, old))
         if parent not in self._unseen_s or kind == self.stage.fleet.parent.kind:  # children may have waited for it
             self._unseen_s[parent] = self.now
             self._watch(parent, self.now)
 
     def _watch(self, parent: ParentKey, since_s: float) -> None:
-        delay_s = self.court.policy(parent).debounce_max_s + SLACK_S
+        delay_s = self.court.policy(parent).debounce_max_s + SLACK_S - (self.now - since_s)
         life = self.stage.lives
         self.stage.world.after(delay_s, lambda: self._due(parent, since_s, life))
 
@@ -151,26 +152,34 @@ class NoLostWakeup(Oracle):
             self._before.pop(parent, None)
             return
         self.exercised += 1
-        if self._differs(parent):
-            self.no(f"{parent} was not reconciled within {self.now - since_s:.2f} s after news of it were delivered")
         del self._unseen_s[parent]
+        news_s = min(self._news(parent), default=math.inf)
+        if news_s <= since_s:
+            self.no(f"{parent} was not reconciled within {self.now - since_s:.2f} s after news of it were delivered")
+        elif news_s < math.inf:  # what came first went again; this came later
+            self._unseen_s[parent] = news_s
+            self._watch(parent, news_s)
 
-    def _differs(self, parent: ParentKey) -> bool:
-        """Whether anything is other than at the last look: mail coalesces, and what came and went is no news."""
-        for (kind, uid), old in self._before.get(parent, {}).items():
-            new = self.court.mirror.records[kind].get(uid)
-            if not (isinstance(old, Child) and isinstance(new, Child)):
-                if new is not old:
-                    return True
-            elif parent in (old.parent, new.parent) and (not old.same_matter(new) or old.incident != new.incident):
-                return True  # else it came and left between two looks
-        return False
+    def _news(self, parent: ParentKey) -> Iterator[float]:
+        """Since when what is other than at the last look: mail coalesces, and what came and went is no news."""
+        for (kind, uid), (at_s, before) in self._before.get(parent, {}).items():
+            old, new = _of(parent, before), _of(parent, self.court.mirror.records[kind].get(uid))
+            if isinstance(old, Child) and isinstance(new, Child):
+                if not old.same_matter(new) or old.incident != new.incident:
+                    yield at_s
+            elif new is not old:
+                yield at_s
 
     def _reconciled(self, fact: Reconciled) -> None:
         namespace, _, name = fact.parent.partition("/")
         self._before.pop(ParentKey(namespace, name), None)
         if self._unseen_s.pop(ParentKey(namespace, name), None) is not None:
             self.exercised += 1
+
+
+def _of(parent: ParentKey, record: Record | None) -> Record | None:
+    """What that parent has of it: another's child is none."""
+    return None if isinstance(record, Child) and record.parent != parent else record
 
 
 class Debounced(Oracle):
