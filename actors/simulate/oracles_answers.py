@@ -301,7 +301,7 @@ class Reachable(Oracle):
 
     def _fails(self, turned_s: float, at_s: float) -> None:
         """A while after failures in a row, with no answer since: who waits says so."""
-        if self._turned_s > turned_s or self._failures < OUTAGE_FAILURES:  # (the turn may have come at the same instant)
+        if self._turned_s > turned_s or self._failures < OUTAGE_FAILURES:  # (it may have turned at that instant)
             return
         for parent, wanted in sorted(self._wanted.items()):
             waits = any(since_s < at_s for since_s in wanted.values())

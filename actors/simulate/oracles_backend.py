@@ -177,6 +177,8 @@ class OnlyWanted(Oracle):
             return  # what is delivered may wait for a slow thread, or for its turn after a frost
         for item in call.items:
             changed_s = mirror.changed_s.get(item.uid, -1.0)
+            if item.kind in self.court.relisting:
+                continue  # its watcher has died, perhaps of that news, and has not listed since
             if changed_s >= now or not self.stage.calm(now, f"actor:watcher/{item.kind}"):
                 continue  # at this very instant: the watcher may not have had its turn
             self.exercised += 1
