@@ -246,7 +246,7 @@ class Court:
     # --- inside -------------------------------------------------------------------------------------------------------
     def _mail(self, kind: str, mail: Objects | StreamChanged) -> None:
         if isinstance(mail, Objects):
-            if mail.replace and kind in self.relisting:
+            if mail.replace and (kind in self.relisting or kind not in self.mirror.synced):
                 self.relisting.discard(kind)
                 self.relisted_s = self.stage.world.clock.now()
             for regression in self.mirror.take(mail, self._material):
