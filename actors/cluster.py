@@ -314,7 +314,7 @@ class ClusterActor(Behaviour):
                 self._target = None
             else:
                 self._send_status()
-        if lost == GATEWAY:
+        if lost in (GATEWAY, ""):
             self._abandon()
         if self._backend.reachable is False:  # whoever was to tell us of its return may have forgotten us
             self._backend = BackendView()

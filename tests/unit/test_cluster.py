@@ -393,7 +393,10 @@ def test_max_in_flight_bounds_who_is_asked_for() -> None:
     desk.mail(node(second, version=2))
     desk.run(1.0)
     assert len(desk.asked[-1]) == 1
-    desk.tell(AskAgain(lost="gateway"))
+    desk.tell(AskAgain(lost="status"))
+    desk.run(1.0)
+    assert len(desk.asked[-1]) == 1
+    desk.tell(AskAgain())  # the directory has died, perhaps of the news that the gateway had
     desk.run(1.0)
     assert len(desk.asked[-1]) == 2
 
