@@ -23,10 +23,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from actors.core.decode import Decoder, Page, Seen
+from actors.core.decode import Decoder, Page
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
-from actors.core.model import Child, ParentKey
+from actors.core.model import Child, ParentKey, Record
 from actors.core.stream import Stream
 
 KIND = "ComputeNode"
@@ -120,8 +120,8 @@ def measure(events: int, children: int, note: Callable[[str, float], None]) -> t
     note("decode to a record", cpu_us(decoder.event, batch, events))
     found = [event[1] for line in batch if isinstance(event := decoder.event(line), tuple)]
     other = Intake(KIND)
-    other.replace((_first(seen) for seen in found), 1, 0.0, refused={})
-    note("intake: compare and drop", cpu_us(lambda seen: other.event("MODIFIED", seen, 1.0), found, events))
+    other.replace((_first(record) for record in found), 1, 0.0, refused={})
+    note("intake: compare and drop", cpu_us(lambda record: other.event("MODIFIED", record, 1.0), found, events))
     chunks = [b"\n".join(batch[at : at + 30]) + b"\n" for at in range(0, len(batch), 30)]
     note("whole, in chunks of 64 kB", cpu_us(lambda chunk: stream.feed(chunk, 1.0), chunks, events))
     single = [line + b"\n" for line in lines(events, children, 20_000_000)]
@@ -157,9 +157,9 @@ def _page(decoder: Decoder, raw: list[bytes]) -> Page:
     return decoder.page(body)
 
 
-def _first(seen: Seen) -> Seen:
-    assert isinstance(seen.record, Child)
-    return Seen(msgspec.structs.replace(seen.record, version=1), "", reported=False)
+def _first(record: Record) -> Child:
+    assert isinstance(record, Child)
+    return msgspec.structs.replace(record, version=1, heartbeat="")
 
 
 def _scan_us(intake: Intake, children: int) -> float:

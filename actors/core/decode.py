@@ -1,9 +1,11 @@
 """From the wire to records: only the fields that the fleet definition names are ever decoded.
 
-A ``FleetDefinition``'s dotted paths are compiled, per kind, into one tree of msgspec structs, so that a watch line becomes
-typed fields in a single pass that skips everything else (2.2 µs for 2.1 kB, against 12.5 µs for ``json.loads``). Each object
-is decoded by itself: a page of a list is cut into raw items first, so that one bad object spoils neither its page nor its
-stream. For a bad one a second, lenient pass recovers what is needed to name it and to keep its last good record.
+A ``FleetDefinition``'s dotted paths are compiled, per kind, into one tree of structs (``shapes``). Each object is decoded by
+itself: a page of a list is cut into raw items first, so that one bad object spoils neither its page nor its stream. For a bad
+one a second, lenient pass recovers what is needed to name it and to keep its last good record.
+
+Who a child's parent is, its object says in the same words each time: they are read once and remembered. Its owners are
+not even decoded for it (a third of all the work on a heartbeat was this question).
 
 Parents are the other way round: there are few, people write them, and a wrong field of theirs must not hide the rest. Their
 spec is read leniently, field by field, and what cannot be read is named in ``ParentSpec.problems`` and counts as silent.
@@ -11,10 +13,8 @@ spec is read leniently, field by field, and what cannot be read is named in ``Pa
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -23,33 +23,23 @@ from .errors import SettingsError, Undecodable
 from .fleet import ChildKind, FleetDefinition, KindRef, Label, OwnerReference
 from .model import Child, Parent, ParentKey, ParentSpec, Record
 from .quantity import parse_duration, parse_share
+from .shapes import Tree, event_of, frozen, getter, insert, place, struct
 
-__all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "Seen", "read_spec", "rfc3339_s"]
+__all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec", "rfc3339_s"]
+
+Claims = tuple[str, ...]
+"""The names of all parents that an object claims when they differ, the one that won first (else empty)."""
 
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 _PARENT_KEYS_MAX = 65_536
 """Parent keys shared between children (a million children, ten thousand parents). Beyond it the cache starts afresh."""
+_CLAIMS_MAX = 16_384
+"""Wordings of who the parent is that are remembered, some 500 bytes each: one for each parent, unless objects differ in
+them for reasons of their own. Beyond it the cache starts afresh, and a miss costs 2 µs."""
+_UNNAMED = "metadata.name and metadata.uid must be there"
 _WHY_MAX = 300
 """Characters of a decoding error that are kept; msgspec's are shorter, a hostile field name need not be."""
 _COUNT_MAX = 1_000_000_000
-
-
-class Seen(msgspec.Struct, frozen=True, gc=False):
-    """One object as just read.
-
-    ``heartbeat`` is the heartbeat field as it stands ("" where there is none); ``reported`` whether the child has ever said
-    anything; ``claims`` the names of all parents claimed when they differ, the one that won first (else empty).
-    """
-
-    record: Record
-    heartbeat: str = ""
-    reported: bool = False
-    claims: tuple[str, ...] = ()
-
-    @property
-    def heartbeat_s(self) -> float | None:
-        """The heartbeat as Unix seconds; None where it cannot be parsed. Computed on each call: only first sights ask."""
-        return rfc3339_s(self.heartbeat)
 
 
 class Bookmark(msgspec.Struct, frozen=True, gc=False):
@@ -118,10 +108,6 @@ class _Condition(msgspec.Struct, gc=False):
     lastTransitionTime: str | None = None
 
 
-_Tree = dict[str, Any]  # field name → a type (leaf) or another tree
-_Shape = tuple[tuple[str, Any], ...]  # the same, unchangeable
-
-
 def rfc3339_s(text: str) -> float | None:
     """Unix seconds of an RFC 3339 instant with a zone; None for anything else."""
     try:
@@ -129,79 +115,6 @@ def rfc3339_s(text: str) -> float | None:
     except ValueError:
         return None
     return instant.timestamp() if instant.tzinfo is not None else None
-
-
-def _insert(tree: _Tree, path: str, leaf: object) -> None:
-    *above, last = path.split(".")
-    for part in above:
-        tree = tree.setdefault(part, {})
-        if not isinstance(tree, dict):
-            raise ValueError(f"{path}: one path of the fleet definition ends inside another")  # noqa: TRY004 - a wrong value
-    if isinstance(tree.get(last), dict) or not all((*above, last)):
-        raise ValueError(f"{path}: one path of the fleet definition ends inside another, or has an empty part")
-    tree.setdefault(last, leaf)
-
-
-def _shape(tree: _Tree) -> _Shape:
-    """``tree`` as something that can be remembered by."""
-    return tuple((key, _shape(below) if isinstance(below, dict) else below) for key, below in tree.items())
-
-
-@functools.lru_cache(maxsize=256)  # each reader of a simulated process asks for the same ones; making one takes 0.1 ms
-def _compile(name: str, shape: _Shape) -> Any:
-    """A struct for ``shape``: every field may be absent or null, wire names may be anything (labels have slashes).
-
-    An inner struct that is absent is an empty one: a child without labels is the usual case, and ``_getter`` finds None in
-    the empty one as fast as a value, where on the way to an absent one it must go step by step.
-    """
-    fields: list[tuple[str, Any, Any]] = []
-    renamed: dict[str, str] = {}
-    for number, (key, below) in enumerate(shape):
-        field = f"f{number}"
-        renamed[field] = key
-        if isinstance(below, tuple):
-            inner = _compile(f"{name}_{number}", below)
-            fields.append((field, inner | None, msgspec.field(default_factory=inner)))
-        else:
-            fields.append((field, below | None, None))
-    return msgspec.defstruct(name, fields, rename=renamed, gc=False)
-
-
-@functools.lru_cache(maxsize=64)
-def _event(model: Any) -> Any:
-    """A watch event with an object of that struct."""
-    return msgspec.defstruct("Event", [("type", str), ("object", model)], gc=False)
-
-
-def _places(tree: _Tree, path: str) -> str:
-    """The compiled attribute path of a dotted wire path (``metadata.name`` → ``f0.f2``)."""
-    out: list[str] = []
-    for part in path.split("."):
-        out.append(f"f{list(tree).index(part)}")
-        tree = tree[part]
-    return ".".join(out)
-
-
-def _get(obj: Any, path: str) -> Any:
-    """The value at a compiled path, None where anything on the way is absent."""
-    for part in path.split("."):
-        if obj is None:
-            return None
-        obj = getattr(obj, part)
-    return obj
-
-
-def _getter(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """All the values of ``paths`` at once: in C where nothing on the way is missing, else one by one."""
-    fast = attrgetter(*paths)
-
-    def values(obj: Any) -> tuple[Any, ...]:
-        try:
-            return fast(obj)
-        except AttributeError:
-            return tuple(_get(obj, path) for path in paths)
-
-    return values
 
 
 def _version(text: str | None) -> int:
@@ -219,75 +132,80 @@ class Decoder:
         self.kind = kind
         self._fleet = fleet
         self._keys: dict[tuple[str, str], ParentKey] = {}
+        self._parents: dict[tuple[Any, ...], tuple[ParentKey | None, Claims]] = {}
+        self._owned = False
         self._child = None if self.is_parent else fleet.child(kind)
         self._label = ""
-        metadata: _Tree = dict.fromkeys(("name", "namespace", "uid", "resourceVersion"), str)
+        metadata: Tree = dict.fromkeys(("name", "namespace", "uid", "resourceVersion"), str)
         metadata["annotations"] = {"k8s.io/initial-events-end": str}
-        self._tree: _Tree = {"metadata": metadata}
+        self._tree: Tree = {"metadata": metadata}
         paths = ["metadata.name", "metadata.namespace", "metadata.uid", "metadata.resourceVersion"]
         paths += self._parent_paths(metadata) if self._child is None else self._child_paths(self._child, metadata)
-        model = _compile(kind, _shape(self._tree))
-        places = [_places(self._tree, path) for path in paths]
-        self._values = _getter(places)
+        model = struct(kind, frozen(self._tree))
+        places = [place(self._tree, path) for path in paths]
         # Only labels can have a dot in their name: their place is found by position, not by splitting a path.
         if self._label:
-            place = _places(self._tree, "metadata.labels")
-            at = paths.index("metadata.labels")
-            places[at] = f"{place}.f0"
-            self._values = _getter(places)
-        self._version_of = _getter([places[3], _places(self._tree, "metadata.annotations")])
+            places[paths.index("metadata.labels")] += ".f0"
+        self._values = getter(places)
+        self._version_of = getter([places[3], place(self._tree, "metadata.annotations")])
         self._objects = msgspec.json.Decoder(model)
-        self._events: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_event(model))
+        self._events: msgspec.json.Decoder[Any] = msgspec.json.Decoder(event_of(model))
         self._loose = msgspec.json.Decoder(_Loose)
         self._pages = msgspec.json.Decoder(_List)
+        self._owners = msgspec.json.Decoder(list[_Owner] | None)
+        self._record = self._parent_record if self._child is None else self._child_reader(self._child)
 
-    def _parent_paths(self, metadata: _Tree) -> list[str]:
+    def _parent_paths(self, metadata: Tree) -> list[str]:
         metadata |= {"generation": int, "deletionTimestamp": str}
         self._tree |= {"spec": Any, "status": Any}
         return ["metadata.generation", "metadata.deletionTimestamp", "spec", "status"]
 
-    def _child_paths(self, child: ChildKind, metadata: _Tree) -> list[str]:
-        paths = [child.health.healthy]
-        _insert(self._tree, child.health.healthy, bool)
+    def _child_paths(self, child: ChildKind, metadata: Tree) -> list[str]:
+        # What a kind has not is read from another place and not used, so that all kinds are read alike.
+        paths = [child.health.healthy, child.health.heartbeat or "metadata.name", "metadata.name", "metadata.name"]
+        insert(self._tree, child.health.healthy, bool)
         if child.health.heartbeat:
-            _insert(self._tree, child.health.heartbeat, str)
-            paths.append(child.health.heartbeat)
+            insert(self._tree, child.health.heartbeat, str)
         if child.health.condition:
-            _insert(self._tree, "status.conditions", list[_Condition])
-            paths.append("status.conditions")
+            insert(self._tree, "status.conditions", list[_Condition])
+            paths[2] = "status.conditions"
+        self._owned = any(isinstance(mapping, OwnerReference) for mapping in child.mapping)
+        if self._owned:
+            metadata["ownerReferences"] = msgspec.Raw
+            paths[3] = "metadata.ownerReferences"
         for mapping in child.mapping:
             if isinstance(mapping, OwnerReference):
-                metadata["ownerReferences"] = list[_Owner]
-                paths.append("metadata.ownerReferences")
-            elif isinstance(mapping, Label):
+                continue
+            if isinstance(mapping, Label):
                 if self._label:
                     raise ValueError(f"{self.kind}: one label mapping at most, found {self._label} and {mapping.key}")
                 self._label = mapping.key
                 metadata["labels"] = {mapping.key: str}
                 paths.append("metadata.labels")
             else:
-                _insert(self._tree, mapping.path, str)
+                insert(self._tree, mapping.path, str)
                 paths.append(mapping.path)
         return paths
 
     # --- what comes in ---
 
-    def event(self, line: bytes) -> tuple[str, Seen] | Bookmark | Refusal:
-        """One watch line. Raises ``BadObject``."""
+    def event(self, line: bytes) -> tuple[str, Record, Claims] | Bookmark | Refusal:
+        """One watch line: its type and the object. Raises ``BadObject``."""
         try:
             event = self._events.decode(line)
             if event.type == "BOOKMARK":
                 return self._bookmark(event.object)
             if event.type in ("ADDED", "MODIFIED", "DELETED"):
-                return event.type, self._seen(event.object)
+                record, claims = self._record(event.object)
+                return event.type, record, claims
         except _BAD as error:
             return self._second_look(line, error)
         return self._second_look(line, ValueError(f"found the event type {event.type[:40]!r}"))
 
-    def object(self, raw: bytes | msgspec.Raw) -> Seen:
+    def object(self, raw: bytes | msgspec.Raw) -> tuple[Record, Claims]:
         """One object of a list. Raises ``BadObject``."""
         try:
-            return self._seen(self._objects.decode(raw))
+            return self._record(self._objects.decode(raw))
         except _BAD as error:
             raise self._bad(bytes(raw), error, "") from error
 
@@ -302,61 +220,75 @@ class Decoder:
 
     # --- records ---
 
-    def _seen(self, obj: Any) -> Seen:
-        name, namespace, uid, version, *rest = self._values(obj)
+    def _parent_record(self, obj: Any) -> tuple[Record, Claims]:
+        name, namespace, uid, version, generation, deleted_at, spec, status = self._values(obj)
         if not name or not uid:
-            raise ValueError("metadata.name and metadata.uid must be there")
-        if self._child is None:
-            return self._seen_parent(name, namespace or "", uid, _version(version), rest)
-        return self._seen_child(self._child, name, namespace or "", uid, _version(version), rest)
-
-    def _seen_parent(self, name: str, namespace: str, uid: str, version: int, rest: list[Any]) -> Seen:
-        generation, deleted_at, spec, status = rest
-        record = Parent(
+            raise ValueError(_UNNAMED)
+        parent = Parent(
             kind=self.kind,
-            key=ParentKey(namespace, name),
+            key=ParentKey(namespace or "", name),
             uid=uid,
-            version=version,
+            version=_version(version),
             generation=generation or 0,
             spec=read_spec(spec),
             status=status if isinstance(status, dict) else {},
             deleting=deleted_at is not None,
         )
-        return Seen(record)
+        return parent, ()
 
-    def _seen_child(self, child: ChildKind, name: str, namespace: str, uid: str, version: int, rest: list[Any]) -> Seen:
-        health = child.health
-        healthy, at = rest[0], 1
-        heartbeat = since = ""
-        if health.heartbeat:
-            heartbeat, at = rest[at] or "", at + 1
-        if health.condition:
-            for condition in rest[at] or ():
-                if condition.type == health.condition:
-                    since = condition.lastTransitionTime or ""
-                    break
-            at += 1
-        parent = ""
-        claims: tuple[str, ...] = ()
-        for mapping, claim in zip(child.mapping, rest[at:], strict=True):
-            if not claim:
-                continue
-            if isinstance(mapping, OwnerReference):
-                claim = self._owner(claim)  # noqa: PLW2901  a list of owners, and the name of the one that counts
-                if not claim:
-                    continue
-            if not parent:
-                parent = claim
-            elif claim != parent and claim not in claims:
-                claims = (*(claims or (parent,)), claim)
-        key = self._key(namespace, parent) if parent else None
-        record = Child(self.kind, key.namespace if key and key.namespace else namespace, name, uid, version, key,
-                       healthy, since, heartbeat)  # fmt: skip
-        return Seen(record, heartbeat, healthy is not None or heartbeat != "", claims)
+    def _child_reader(self, child: ChildKind) -> Callable[[Any], tuple[Record, Claims]]:
+        """The function that each event of a child goes through; in one piece and without a look-up that can be made before."""
+        kind, condition, values, parents, read_parent = (
+            self.kind, child.health.condition, self._values, self._parents, self._read_parent,
+        )  # fmt: skip
+        beats, owned = bool(child.health.heartbeat), self._owned
 
-    def _owner(self, owners: list[_Owner]) -> str:
+        def record(obj: Any) -> tuple[Record, Claims]:
+            name, namespace, uid, version, healthy, heartbeat, conditions, owners, *others = values(obj)
+            if not name or not uid:
+                raise ValueError(_UNNAMED)
+            since = ""
+            if condition:
+                for each in conditions or ():
+                    if each.type == condition:
+                        since = each.lastTransitionTime or ""
+                        break
+            worded = (namespace, bytes(owners) if owned else b"", *others)
+            found = parents.get(worded)
+            if found is None:
+                found = read_parent(child, *worded)
+                if len(parents) >= _CLAIMS_MAX:
+                    parents.clear()
+                parents[worded] = found
+            parent, claims = found
+            if parent is not None and parent.namespace:
+                namespace = parent.namespace  # the same, and one string for all
+            heartbeat = (heartbeat or "") if beats else ""
+            return Child(kind, namespace or "", name, uid, _version(version), parent, healthy, since, heartbeat), claims
+
+        return record
+
+    def _read_parent(
+        self, child: ChildKind, namespace: str | None, owners: bytes, *others: str | None
+    ) -> tuple[ParentKey | None, Claims]:
+        """What an object says of its parent: its raw owners, and what the other mappings find, in their order."""
+        named = iter(others)
+        claimed: dict[str, None] = {}
+        for mapping in child.mapping:
+            claim = self._owner(owners) if isinstance(mapping, OwnerReference) else next(named)
+            if claim:
+                claimed[claim] = None
+        names = tuple(claimed)
+        return self._key(namespace or "", names[0]) if names else None, names if len(names) > 1 else ()
+
+    def _owner(self, raw: bytes) -> str:
+        """The name of the owner that counts."""
         parent = self._fleet.parent
-        for owner in owners:
+        try:
+            owners = self._owners.decode(raw)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"metadata.ownerReferences: {error}") from error
+        for owner in owners or ():
             group = owner.apiVersion.rpartition("/")[0]  # "" of "v1": the core group
             if owner.controller and owner.kind == parent.kind and group == parent.group:
                 return owner.name
@@ -377,7 +309,7 @@ class Decoder:
         version, annotations = self._version_of(obj)
         return Bookmark(_version(version), annotations is not None and annotations.f0 == "true")
 
-    def _second_look(self, line: bytes, error: Exception) -> tuple[str, Seen] | Bookmark | Refusal:
+    def _second_look(self, line: bytes, error: Exception) -> tuple[str, Record, Claims] | Bookmark | Refusal:
         """What a line is that is no good event of ours: the server's refusal, or a ``BadObject`` (raised)."""
         try:
             loose = self._loose.decode(line)

@@ -24,7 +24,7 @@ from math import inf
 
 import msgspec
 
-from .decode import Seen
+from .decode import rfc3339_s
 from .model import Child, Parent, ParentKey, Record
 from .ports import Objects
 
@@ -102,9 +102,8 @@ class Intake:
         """The API server's own time (its Date header), for judging first sights."""
         self._wall_offset_s = wall_s - now
 
-    def event(self, type_: str, seen: Seen, now: float) -> bool:
+    def event(self, type_: str, record: Record, now: float) -> bool:
         """One event of the stream; whether it is material. Old versions and repetitions are dropped. O(1)."""
-        record = seen.record
         slot = self._slots.get(record.uid)
         self._frame_at_s = now
         if record.version <= (self.version if slot is None else slot.version):
@@ -118,9 +117,9 @@ class Intake:
             self._forget(record.uid, slot)
             return True
         if slot is None:
-            self._out[record.uid] = self._first(seen, now)
+            self._out[record.uid] = self._first(record, now)
             return True
-        changed = self._renew(slot, seen, now)
+        changed = self._renew(slot, record, now)
         if changed is not None:
             self._out[record.uid] = changed
         return changed is not None
@@ -145,7 +144,7 @@ class Intake:
             self._refused[uid] = version
 
     def replace(
-        self, listed: Iterable[Seen], version: int, now: float, *, refused: dict[str, int], force: bool = False
+        self, listed: Iterable[Record], version: int, now: float, *, refused: dict[str, int], force: bool = False
     ) -> Replaced:
         """A complete list: whoever is missing from it (and not ``refused`` by the decoder: uid → version) is gone.
 
@@ -153,15 +152,15 @@ class Intake:
         """
         here = set(refused)
         before, new = len(self._slots), 0
-        for seen in listed:
-            uid = seen.record.uid
+        for record in listed:
+            uid = record.uid
             here.add(uid)
             slot = self._slots.get(uid)
             if slot is None:
                 new += 1
-                self._first(seen, now)
-            elif force or seen.record.version > slot.version:
-                self._renew(slot, seen, now)
+                self._first(record, now)
+            elif force or record.version > slot.version:
+                self._renew(slot, record, now)
         for uid in [uid for uid in self._slots if uid not in here]:
             self._forget(uid, self._slots[uid])
         self._refused = dict(refused)
@@ -312,7 +311,7 @@ class Intake:
         """Whether the report was already too old by the API server's clock when we first saw it."""
         if self._wall_offset_s is None or not slot.heartbeat:
             return False
-        reported_s = Seen(slot.record, slot.heartbeat).heartbeat_s
+        reported_s = rfc3339_s(slot.heartbeat)
         return reported_s is not None and slot.heard_s + self._wall_offset_s - reported_s > timeout_s + SKEW_S
 
     def _check(self, parent: ParentKey, group: _Group, at_s: float) -> None:
@@ -321,35 +320,35 @@ class Intake:
             group.check_at_s = at_s
             heapq.heappush(self._due, (at_s, parent))
 
-    def _first(self, seen: Seen, now: float) -> Record:
-        record = seen.record
+    def _first(self, record: Record, now: float) -> Record:
         names = self._names.setdefault(record.namespace, {})
         namesake = names.get(record.name)
         if namesake is not None:
             self._forget(namesake, self._slots[namesake])
             names = self._names.setdefault(record.namespace, {})
         names[record.name] = record.uid
-        slot = self._slots[record.uid] = _Slot(record, record.version, now, seen.heartbeat)
-        parent = record.parent if isinstance(record, Child) else None
+        parent, heartbeat = (record.parent, record.heartbeat) if isinstance(record, Child) else (None, "")
+        slot = self._slots[record.uid] = _Slot(record, record.version, now, heartbeat)
         if isinstance(record, Child) and parent is not None:
             group = self._join(parent, record.uid, slot)
             if group.timeout_s is not None:
                 if self._was_old(slot, group.timeout_s):
-                    slot.record = record = _with_silence(record, seen.heartbeat, silent=True)
+                    slot.record = record = _with_silence(record, slot.heartbeat, silent=True)
                 else:
                     self._check(parent, group, self._deadline(slot, group.timeout_s))
         return record
 
-    def _renew(self, slot: _Slot, seen: Seen, now: float) -> Record | None:
+    def _renew(self, slot: _Slot, record: Record, now: float) -> Record | None:
         """Take in a newer version; the record to pass on, or None where it is immaterial."""
-        record, old = seen.record, slot.record
+        old = slot.record
         slot.version = record.version
         if isinstance(record, Parent) or isinstance(old, Parent):
             slot.record = record
             return record
-        beat = seen.heartbeat != slot.heartbeat or record.healthy is not old.healthy or record.since != old.since
+        heartbeat = record.heartbeat
+        beat = heartbeat != slot.heartbeat or record.healthy is not old.healthy or record.since != old.since
         if beat:
-            slot.heard_s, slot.heartbeat, slot.live = now, seen.heartbeat, True
+            slot.heard_s, slot.heartbeat, slot.live = now, heartbeat, True
         elif old.silent:  # under another parent by that one's timeout
             silent = record.parent == old.parent or self._deadline(slot, self._timeout_s(record.parent)) <= now
             record = _with_silence(record, slot.heartbeat, silent=silent)

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from attrs import frozen
+from attrs import define, field, frozen
 
-from .decode import BadObject, Bookmark, Decoder, Page, Refusal, Seen
+from .decode import BadObject, Bookmark, Claims, Decoder, Page, Refusal
 from .errors import (
     ApiError,
     ApiThrottled,
@@ -36,9 +36,11 @@ from .errors import (
 )
 from .events import Listed, ObjectRefused, ParentDisputed, StreamDown, StreamUp
 from .intake import Intake
+from .lines import LINE_BYTES_MAX, Cutter, Lines
+from .model import Record
 from .ports import Facts, Objects, Random, StreamChanged
 
-__all__ = ["Action", "Lines", "ListPage", "Pause", "Stream", "Watch", "api_error", "differences"]
+__all__ = ["Action", "ListPage", "Pause", "Stream", "Watch", "api_error", "differences"]
 
 WATCH_S = 20
 """``timeoutSeconds`` of a watch. With the margin a dead stream is found after 25 s (DESIGN §5: within 30 s)."""
@@ -61,8 +63,6 @@ LIVED_S = 1.0
 """A stream that lived so long, or delivered anything, was progress."""
 WENT_BACK_S = 60.0
 """How long lists older than what was seen are put down to a lagging server; after that it was restored from a backup."""
-LINE_BYTES_MAX = 4 * 1024 * 1024
-"""Longest watch line. An object has at most about 1.5 MiB in etcd; escaped JSON can double it."""
 _TOLD_MAX = 1000
 
 _BY_CODE: dict[int, type[ApiError]] = {
@@ -107,46 +107,26 @@ class Pause:
 Action = ListPage | Watch | Pause
 
 
-class Lines:
-    """Cuts a byte stream into complete lines. What follows the last newline waits; a line beyond the limit is skipped."""
-
-    def __init__(self, line_bytes_max: int = LINE_BYTES_MAX) -> None:
-        self._max = line_bytes_max
-        self._parts: list[bytes] = []
-        self._size = 0
-        self.skipped = 0
-        """How many lines were too long."""
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that ``chunk`` completes. O(len(chunk)), however long the line that waits."""
-        first, newline, rest = chunk.partition(b"\n")
-        if not newline:
-            self._keep(chunk)
-            return []
-        self._keep(first)
-        lines = [b"".join(self._parts)] if self._size <= self._max else []
-        self._parts, self._size = [], 0
-        *more, last = rest.split(b"\n")
-        lines += more
-        self._keep(last)
-        return lines
-
-    def _keep(self, part: bytes) -> None:
-        if not part:
-            return
-        before, self._size = self._size, self._size + len(part)
-        if self._size <= self._max:
-            self._parts.append(part)
-        elif before <= self._max:
-            self._parts = []
-            self.skipped += 1
-
-
 @frozen
 class _Cut:
     """Why we end the request ourselves; ``error`` None: nobody's fault, go on at once."""
 
     error: ApiError | None
+
+
+@define
+class _Staged:
+    """A list in the making, by uid: its records, who claims several parents, and the versions of what cannot be read."""
+
+    records: dict[str, Record] = field(factory=dict)
+    claims: dict[str, Claims] = field(factory=dict)
+    refused: dict[str, int] = field(factory=dict)
+
+    def put(self, record: Record, claims: Claims) -> None:
+        """One object of the list, or what has become of it since."""
+        self.records[record.uid] = record
+        if claims:
+            self.claims[record.uid] = claims
 
 
 class Stream:
@@ -176,9 +156,8 @@ class Stream:
         self._list_wanted = True
         self._list_reason = "start"
         self._token = ""
-        self._staged: dict[str, Seen] | None = None
-        self._staged_bad: dict[str, int] = {}
-        self._lines = Lines()
+        self._staged: _Staged | None = None
+        self._cutter: Cutter = Lines()
         self._action: ListPage | Watch | None = None
         self._began_s = 0.0
         self._opened_s: float | None = None
@@ -204,16 +183,16 @@ class Stream:
         self._began_s = self._last_line_s = now
         self._opened_s = self._cut = self._fault = self._rotate_at_s = None
         self._progress = False
-        self._lines = Lines()
+        self._cutter = Lines()
         if not self._list_wanted:
             self._staged = None
             self._action = Watch(version=self.intake.version, timeout_s=self._watch_s)
         elif self._may_stream and not self._by_pages_once:
-            self._staged, self._staged_bad = {}, {}
+            self._staged = _Staged()
             self._action = Watch(version=None, timeout_s=STREAMED_LIST_S)
         else:
             if not self._token:
-                self._staged, self._staged_bad = {}, {}
+                self._staged = _Staged()
             self._action = ListPage(token=self._token)
         return self._action
 
@@ -252,19 +231,18 @@ class Stream:
         assert self._staged is not None
         for item in page.items:
             try:
-                seen = self._decoder.object(item)
+                self._staged.put(*self._decoder.object(item))
             except BadObject as bad:
                 self._refuse(bad)
-            else:
-                self._staged[seen.record.uid] = seen
         self._token = page.continue_token
         if not self._token:
             self._complete(page.version, now)
             if self._fault is not None:
                 self.ended(now)
 
-    def opened(self, now: float, wall_s: float | None) -> None:
-        """The watch has answered with 200."""
+    def opened(self, now: float, wall_s: float | None, cutter: Cutter | None = None) -> None:
+        """The watch has answered with 200. ``cutter``: what makes lines of its bytes (None: they are lines as they come)."""
+        self._cutter = cutter or Lines()
         if wall_s is not None:
             self.intake.set_wall(now, wall_s)
         self._opened_s = self._last_line_s = now
@@ -273,9 +251,9 @@ class Stream:
 
     def feed(self, chunk: bytes, now: float) -> None:
         """Bytes of the watch: all complete lines of one chunk become one mail."""
-        skipped = self._lines.skipped
-        self.lines(self._lines.feed(chunk), now)
-        if self._lines.skipped > skipped:
+        skipped = self._cutter.skipped
+        self.lines(self._cutter.feed(chunk), now)
+        if self._cutter.skipped > skipped:
             self._tell_refused(f"{self.kind} (watch line)", f"longer than {LINE_BYTES_MAX} bytes")
 
     def lines(self, lines: Iterable[bytes], now: float) -> None:
@@ -373,15 +351,15 @@ class Stream:
             return
         self._last_line_s = now
         if isinstance(found, tuple):
-            type_, seen = found
+            type_, record, claims = found
             if self._staged is None:
                 self._progress = True
-                if self.intake.event(type_, seen, now) and seen.claims:
-                    self._tell_disputed(seen)
+                if self.intake.event(type_, record, now) and claims:
+                    self._tell_disputed(record, claims)
             elif type_ == "DELETED":
-                self._staged.pop(seen.record.uid, None)
+                self._staged.records.pop(record.uid, None)
             else:
-                self._staged[seen.record.uid] = seen
+                self._staged.put(record, claims)
         elif isinstance(found, Bookmark):
             if self._staged is None:
                 self._progress = True
@@ -400,7 +378,7 @@ class Stream:
 
     def _complete(self, version: int, now: float) -> None:
         """The list is complete: replace, unless it is older than what we have seen already."""
-        staged, self._staged = self._staged or {}, None
+        staged, self._staged = self._staged or _Staged(), None
         restored = False
         if version < self.intake.version:
             if self._behind_since_s is None:
@@ -413,14 +391,13 @@ class Stream:
                 )
                 return
         self._behind_since_s = None
-        done = self.intake.replace(staged.values(), version, now, refused=self._staged_bad, force=restored)
+        done = self.intake.replace(staged.records.values(), version, now, refused=staged.refused, force=restored)
         reason = "restored" if restored else self._list_reason
         self._facts(Listed(kind=self.kind, count=done.count, missing=done.missing, reason=reason))
-        for seen_object in staged.values():
-            if seen_object.claims:
-                self._tell_disputed(seen_object)
+        for uid, claims in staged.claims.items():
+            if uid in staged.records:
+                self._tell_disputed(staged.records[uid], claims)
         self._list_wanted = self._by_pages_once = False
-        self._staged_bad = {}
         self.synced = True
         if self._opened_s is not None:
             self._opened_s = now
@@ -463,7 +440,7 @@ class Stream:
 
     def _refuse(self, bad: BadObject) -> None:
         if self._staged is not None and bad.uid:
-            self._staged_bad[bad.uid] = bad.version
+            self._staged.refused[bad.uid] = bad.version
         self._tell_refused(bad.place, bad.why)
 
     def _tell_refused(self, place: str, why: str) -> None:
@@ -474,10 +451,9 @@ class Stream:
             self._told[place] = why
             self._facts(ObjectRefused(kind=self.kind, place=place, why=why))
 
-    def _tell_disputed(self, seen: Seen) -> None:
-        record = seen.record
+    def _tell_disputed(self, record: Record, claims: Claims) -> None:
         child = f"{record.namespace}/{record.name}"
-        self._facts(ParentDisputed(kind=self.kind, child=child, chosen=seen.claims[0], others=seen.claims[1:]))
+        self._facts(ParentDisputed(kind=self.kind, child=child, chosen=claims[0], others=claims[1:]))
 
 
 def differences(intake: Intake, listed: dict[str, tuple[str, int]], version: int, gone: set[str]) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.core.decode import Seen
 from actors.core.intake import Intake
 from actors.core.model import Child, ParentKey
 
@@ -31,8 +31,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.version, self.uids, self.now = 10, 0, 0.0
-        self.truth: dict[str, Seen] = {}  # by name
-        self.log: list[tuple[str, Seen]] = []
+        self.truth: dict[str, Child] = {}  # by name
+        self.log: list[tuple[str, Child]] = []
         self.position = 0
         self.lost = False
         self.intake = Intake("K")
@@ -44,19 +44,17 @@ class Bench:
         old = self.truth.get(name)
         if old is None:
             self.uids += 1
-        uid = f"u{self.uids}" if old is None else old.record.uid
+        uid = f"u{self.uids}" if old is None else old.uid
         key = ParentKey("ns", parent) if parent else None
         record = Child("K", "ns", name, uid, self.version, key, healthy, "", str(beat))
-        self.truth[name] = Seen(record, str(beat), reported=True)
+        self.truth[name] = record
         self.log.append(("ADDED" if old is None else "MODIFIED", self.truth[name]))
 
     def delete(self, name: str) -> None:
         old = self.truth.pop(name, None)
         if old is not None:
             self.version += 1
-            record: Any = old.record
-            gone = Child("K", "ns", name, record.uid, self.version, record.parent, record.healthy, "", record.heartbeat)
-            self.log.append(("DELETED", Seen(gone, old.heartbeat)))
+            self.log.append(("DELETED", msgspec.structs.replace(old, version=self.version)))
 
     def deliver(self, count: int) -> None:
         for type_, seen in self.log[self.position : self.position + count]:
@@ -101,7 +99,7 @@ class Bench:
                 self.position = min(len(self.log), self.position + count)
             case ("refuse", name) if name in self.truth and self.position == len(self.log):
                 self.write(name, healthy=False, parent="x", beat=9)
-                self.intake.refuse(self.truth[name].record.uid, self.version, "MODIFIED", self.now)
+                self.intake.refuse(self.truth[name].uid, self.version, "MODIFIED", self.now)
                 self.position, self.lost = len(self.log), True
             case ("take",):
                 self.take()
@@ -123,7 +121,7 @@ def test_after_the_rest_is_delivered_the_records_are_the_truth(steps: list[tuple
     bench.deliver(len(bench.log))
     bench.take()
 
-    expected = {seen.record.uid: seen.record for seen in bench.truth.values()}
+    expected = {seen.uid: seen for seen in bench.truth.values()}
     assert bench.held.keys() == expected.keys() == bench.intake.versions().keys()
     for uid, record in bench.held.items():
         truth = expected[uid]

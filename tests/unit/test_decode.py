@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.core.decode import BadObject, Bookmark, Decoder, Refusal, Seen, read_spec, rfc3339_s
+from actors.core.decode import BadObject, Bookmark, Decoder, Refusal, read_spec, rfc3339_s
 from actors.core.errors import Undecodable
 from actors.core.fleet import (
     MUSTER_FLEET,
@@ -58,16 +58,15 @@ def decoder() -> Decoder:
     return Decoder(MUSTER_FLEET, "ComputeNode")
 
 
-def seen(decoder: Decoder, obj: Any) -> Seen:
+def child(decoder: Decoder, obj: Any) -> Child:
+    return read(decoder, obj)[0]
+
+
+def read(decoder: Decoder, obj: Any) -> tuple[Child, tuple[str, ...]]:
     found = decoder.event(line("MODIFIED", obj))
     assert isinstance(found, tuple)
-    return found[1]
-
-
-def child(decoder: Decoder, obj: Any) -> Child:
-    record = seen(decoder, obj).record
-    assert isinstance(record, Child)
-    return record
+    assert isinstance(found[1], Child)
+    return found[1], found[2]
 
 
 def test_a_child_is_read_from_a_line_and_from_a_list_alike(decoder: Decoder) -> None:
@@ -77,16 +76,15 @@ def test_a_child_is_read_from_a_line_and_from_a_list_alike(decoder: Decoder) -> 
     )  # fmt: skip
 
     assert child(decoder, node()) == expected
-    assert decoder.object(json.dumps(node()).encode()).record == expected
-    assert decoder.object(msgspec.Raw(json.dumps(node()).encode())).record == expected
-    assert seen(decoder, node()).heartbeat_s == 1767225600.5
+    assert decoder.object(json.dumps(node()).encode()) == (expected, ())
+    assert decoder.object(msgspec.Raw(json.dumps(node()).encode())) == (expected, ())
 
 
 @pytest.mark.parametrize("status", [None, {}, {"healthy": None}, {"healthy": None, "conditions": None}])
 def test_a_child_that_never_reported_has_no_health(decoder: Decoder, status: object) -> None:
-    found = seen(decoder, node(status=status))
+    found = child(decoder, node(status=status))
 
-    assert (child(decoder, node(status=status)).healthy, found.reported, found.heartbeat) == (None, False, "")
+    assert (found.healthy, found.heartbeat) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -114,10 +112,10 @@ def test_a_child_that_never_reported_has_no_health(decoder: Decoder, status: obj
 def test_the_first_mapping_that_is_there_names_the_parent(
     decoder: Decoder, changes: dict[str, Any], expected: str | None, claims: tuple[str, ...]
 ) -> None:
-    found = seen(decoder, node(**changes))
+    record, claimed = read(decoder, node(**changes))
 
-    assert child(decoder, node(**changes)).parent == (ParentKey("ns", expected) if expected else None)
-    assert found.claims == claims
+    assert record.parent == (ParentKey("ns", expected) if expected else None)
+    assert claimed == claims
 
 
 @pytest.mark.parametrize(
@@ -168,16 +166,16 @@ def test_a_bad_object_does_not_spoil_its_page(decoder: Decoder) -> None:
     })  # fmt: skip
 
     page = decoder.page(body.encode())
-    read = []
+    names = []
     for item in page.items:
         try:
-            read.append(decoder.object(item).record.name)
+            names.append(decoder.object(item)[0].name)
         except BadObject as bad:
-            read.append(bad.place)
+            names.append(bad.place)
 
     assert (page.version, page.continue_token) == (77, "more")
-    assert read[:2] == ["n1", "ComputeNode ns/n1"]
-    assert read[2].startswith("ComputeNode (unreadable")
+    assert names[:2] == ["n1", "ComputeNode ns/n1"]
+    assert names[2].startswith("ComputeNode (unreadable")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +218,7 @@ def test_a_parent_is_read_and_its_bad_fields_are_named() -> None:
         },
     )  # fmt: skip
 
-    record = decoder.object(json.dumps(obj).encode()).record
+    record, _ = decoder.object(json.dumps(obj).encode())
 
     assert isinstance(record, Parent)
     assert (record.key, record.uid, record.generation, record.deleting) == (ParentKey("ns", "n1"), "u1", 4, True)
@@ -283,7 +281,7 @@ def test_other_fleets_read_other_paths() -> None:
 
     found = Decoder(fleet, "Node").object(json.dumps(obj).encode())
 
-    assert found == Seen(Child("Node", "", "n", "u", 1, ParentKey("", "z"), healthy=False), "", reported=True)
+    assert found == (Child("Node", "", "n", "u", 1, ParentKey("", "z"), healthy=False), ())
 
 
 def test_a_definition_whose_paths_collide_is_refused() -> None:

@@ -50,7 +50,7 @@ def test_the_three_kinds_of_events_are_read_alike(decoder: Decoder, type_: str) 
     found = decoder.event(line(type_, node()))
 
     assert isinstance(found, tuple)
-    assert (type_, "u1") == (found[0], found[1].record.uid)
+    assert (type_, "u1") == (found[0], found[1].uid)
 
 
 def test_an_unknown_event_is_refused_with_the_beginning_of_its_type(decoder: Decoder) -> None:
@@ -173,7 +173,7 @@ def test_a_parent_that_says_nothing_is_read_with_nothing() -> None:
     )
     raw = json.dumps({"metadata": {"name": "z", "uid": "u", "resourceVersion": "5"}, "status": "broken"}).encode()
 
-    record = Decoder(fleet, "Zone").object(raw).record
+    record, _ = Decoder(fleet, "Zone").object(raw)
 
     assert record == Parent(
         kind="Zone", key=ParentKey("", "z"), uid="u", version=5, generation=0, spec=read_spec(None), status={}
@@ -184,7 +184,7 @@ def test_a_condition_without_an_instant_names_no_incident(decoder: Decoder) -> N
     """Nothing is invented: such a child's illnesses all have the incident "unhealthy@"."""
     status = {"healthy": False, "conditions": [{"type": "Healthy"}]}
 
-    record = decoder.object(json.dumps(node(status=status)).encode()).record
+    record, _ = decoder.object(json.dumps(node(status=status)).encode())
 
     assert isinstance(record, Child)
     assert (record.since, record.incident) == ("", "unhealthy@")
@@ -211,7 +211,7 @@ def test_the_core_group_has_no_slash(version: str, parent: str) -> None:
     owners = [{"apiVersion": version, "kind": "Owner", "name": "o", "controller": True}]
     raw = {"metadata": {**METADATA, "ownerReferences": owners}, "owner": "by-field", "ok": True}
 
-    record = Decoder(core_fleet(parent_namespaced=True), "Thing").object(json.dumps(raw).encode()).record
+    record, _ = Decoder(core_fleet(parent_namespaced=True), "Thing").object(json.dumps(raw).encode())
 
     assert isinstance(record, Child)
     assert record.parent == ParentKey("ns", parent)
@@ -221,7 +221,7 @@ def test_a_namespaced_child_of_a_cluster_scoped_parent_keeps_its_own_namespace()
     """The parent has none; the child's is its own."""
     raw = json.dumps({"metadata": METADATA, "owner": "o"}).encode()
 
-    record = Decoder(core_fleet(parent_namespaced=False), "Thing").object(raw).record
+    record, _ = Decoder(core_fleet(parent_namespaced=False), "Thing").object(raw)
 
     assert isinstance(record, Child)
     assert (record.parent, record.namespace) == (ParentKey("", "o"), "ns")
@@ -232,7 +232,7 @@ def test_children_of_one_parent_share_its_key(decoder: Decoder, monkeypatch: pyt
     monkeypatch.setattr(decode, "_PARENT_KEYS_MAX", 2)
 
     def key(parent: str) -> ParentKey:
-        found = decoder.object(json.dumps(node(spec={"clusterRef": {"name": parent}})).encode()).record
+        found, _ = decoder.object(json.dumps(node(spec={"clusterRef": {"name": parent}})).encode())
         assert isinstance(found, Child)
         assert found.parent is not None
         assert found.namespace is found.parent.namespace

@@ -105,10 +105,10 @@ def test_a_node_type_reads_what_an_agent_writes(plural: str) -> None:
             {"type": "Ready", "lastTransitionTime": "other"}, {"type": "Healthy", "lastTransitionTime": "t"}]},
     }  # fmt: skip
 
-    seen = Decoder(fleet, "AnyNode").object(json.dumps(node).encode())
+    record, claims = Decoder(fleet, "AnyNode").object(json.dumps(node).encode())
 
-    assert seen.record == Child("AnyNode", "ns", "n", "u", 3, ParentKey("ns", "by-label"), False, "t", "h")
-    assert seen.claims == ("by-label", "by-field")
+    assert record == Child("AnyNode", "ns", "n", "u", 3, ParentKey("ns", "by-label"), False, "t", "h")
+    assert claims == ("by-label", "by-field")
 
 
 def child_kind(name: str) -> ChildKind:

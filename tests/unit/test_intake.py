@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from actors.core.decode import Seen
 from actors.core.intake import Intake
 from actors.core.model import Child, Parent, ParentKey, ParentSpec
 
@@ -18,21 +17,20 @@ WALL_S = 1_750_000_000.0
 def seen(
     uid: str, version: int, *, name: str = "", beat: str = "b0", healthy: bool | None = True, since: str = "",
     parent: ParentKey | None = HOME,
-) -> Seen:  # fmt: skip
-    record = Child("K", "ns", name or uid, uid, version, parent, healthy, since, beat)
-    return Seen(record, beat, reported=healthy is not None or beat != "")
+) -> Child:  # fmt: skip
+    return Child("K", "ns", name or uid, uid, version, parent, healthy, since, beat)
 
 
-def parent(version: int, **status: Any) -> Seen:
+def parent(version: int, **status: Any) -> Parent:
     spec = ParentSpec()
-    return Seen(Parent(kind="P", key=HOME, uid="p", version=version, generation=1, spec=spec, status=status))
+    return Parent(kind="P", key=HOME, uid="p", version=version, generation=1, spec=spec, status=status)
 
 
 def stamp(wall_s: float) -> str:
     return datetime.fromtimestamp(wall_s, UTC).isoformat()
 
 
-def listed(*children: Seen, timeout_s: float | None = None, now: float = 0.0, beats: bool = True) -> Intake:
+def listed(*children: Child, timeout_s: float | None = None, now: float = 0.0, beats: bool = True) -> Intake:
     """An intake after its list at ``now``, its stream up, its first mail taken."""
     intake = Intake("K", beats=beats)
     if timeout_s is not None:
@@ -77,7 +75,7 @@ def test_each_material_change_goes_out_once(change: dict[str, Any]) -> None:
     changed = seen("a", 101, **change)
 
     assert intake.event("MODIFIED", changed, 1.0) is True
-    assert out(intake) == {"a": changed.record}
+    assert out(intake) == {"a": changed}
     assert intake.event("MODIFIED", seen("a", 102, **change), 1.0) is False
 
 
@@ -86,7 +84,7 @@ def test_a_change_and_its_return_within_one_chunk_are_told_as_the_last() -> None
     intake.event("MODIFIED", seen("a", 101, healthy=False), 1.0)
     intake.event("MODIFIED", seen("a", 102, healthy=True), 1.0)
 
-    assert out(intake) == {"a": seen("a", 102).record}
+    assert out(intake) == {"a": seen("a", 102)}
 
 
 def test_old_versions_and_repetitions_change_nothing() -> None:
@@ -114,7 +112,7 @@ def test_another_uid_under_the_same_name_is_a_deletion_and_a_creation() -> None:
     intake = listed(seen("a", 50, name="n"))
     intake.event("ADDED", seen("b", 101, name="n"), 1.0)
 
-    assert out(intake) == {"a": None, "b": seen("b", 101, name="n").record}
+    assert out(intake) == {"a": None, "b": seen("b", 101, name="n")}
     assert intake.event("DELETED", seen("a", 102, name="n"), 1.0) is False
 
 
@@ -134,7 +132,7 @@ def test_who_cannot_be_read_in_a_list_keeps_the_last_record() -> None:
     done = intake.replace([seen("b", 2)], 200, 5.0, refused={"a": 120})
 
     assert (done.count, done.missing) == (2, 0)
-    assert intake.record("a") == seen("a", 1).record
+    assert intake.record("a") == seen("a", 1)
 
 
 def test_a_deletion_that_cannot_be_read_is_a_deletion() -> None:
@@ -175,7 +173,7 @@ def test_silence_is_told_once_at_its_deadline_and_ends_with_a_report() -> None:
     intake.event("MODIFIED", seen("a", version + 3, beat="b3"), 96.0)
 
     assert found == table
-    assert out(intake) == {"a": seen("a", version + 3, beat="b3").record}
+    assert out(intake) == {"a": seen("a", version + 3, beat="b3")}
     assert intake.next_s is not None
     assert intake.next_s <= 156.0
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from actors.core.decode import Seen
 from actors.core.intake import Intake
 from actors.core.model import Child, Parent, ParentKey, ParentSpec, Record
 
@@ -17,20 +16,19 @@ WALL_S = 1_750_000_000.0
 def seen(
     uid: str, version: int, *, name: str = "", namespace: str = "ns", beat: str = "b0", healthy: bool | None = True,
     since: str = "", parent: ParentKey | None = HOME,
-) -> Seen:  # fmt: skip
-    record = Child("K", namespace, name or uid, uid, version, parent, healthy, since, beat)
-    return Seen(record, beat, reported=healthy is not None or beat != "")
+) -> Child:  # fmt: skip
+    return Child("K", namespace, name or uid, uid, version, parent, healthy, since, beat)
 
 
-def parent(version: int) -> Seen:
-    return Seen(Parent(kind="P", key=HOME, uid="p", version=version, generation=1, spec=ParentSpec(), status={}))
+def parent(version: int) -> Parent:
+    return Parent(kind="P", key=HOME, uid="p", version=version, generation=1, spec=ParentSpec(), status={})
 
 
 def stamp(wall_s: float) -> str:
     return datetime.fromtimestamp(wall_s, UTC).isoformat()
 
 
-def listed(*children: Seen, timeout_s: float | None = None) -> Intake:
+def listed(*children: Child, timeout_s: float | None = None) -> Intake:
     """An intake after its list of version 100 at 0 s, its stream up, its first mail taken, and one look."""
     intake = Intake("K")
     if timeout_s is not None:
@@ -133,7 +131,7 @@ def test_three_of_one_name_follow_each_other() -> None:
     intake.event("ADDED", seen("b", 101, name="n"), 1.0)
     intake.event("ADDED", seen("c", 102, name="n"), 1.0)
 
-    assert out(intake) == {"a": None, "b": None, "c": seen("c", 102, name="n").record}
+    assert out(intake) == {"a": None, "b": None, "c": seen("c", 102, name="n")}
     assert len(intake) == 1
 
 
@@ -165,7 +163,7 @@ def test_of_a_parent_the_newest_record_is_kept() -> None:
     intake.event("MODIFIED", parent(101), 1.0)
     intake.replace([parent(101)], 101, 2.0, refused={})
 
-    assert (intake.record("p"), out(intake)) == (parent(101).record, {"p": parent(101).record})
+    assert (intake.record("p"), out(intake)) == (parent(101), {"p": parent(101)})
 
 
 # --- the audit --------------------------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from actors.core.errors import ApiError, Expired, Invalid, Unreachable
 from actors.core.events import Fact, Listed, ObjectRefused, ParentDisputed
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
+from actors.core.lines import Lines
 from actors.core.ports import Objects, StreamChanged
-from actors.core.stream import Lines, Stream, api_error, differences
+from actors.core.stream import Stream, api_error, differences
 
 
 def node(name: str, version: int, *, healthy: Any = True, beat: str = "b", **metadata: Any) -> dict[str, Any]:

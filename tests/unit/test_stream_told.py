@@ -14,8 +14,9 @@ from actors.core.errors import ApiError, Conflict, Expired, Invalid, NotFound, U
 from actors.core.events import Fact, Listed, ObjectRefused, ParentDisputed, StreamDown, StreamUp
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
+from actors.core.lines import Lines
 from actors.core.ports import Objects, StreamChanged
-from actors.core.stream import Lines, ListPage, Pause, Stream, Watch, api_error
+from actors.core.stream import ListPage, Pause, Stream, Watch, api_error
 
 STREAMED = Watch(version=None, timeout_s=600)
 
@@ -269,7 +270,7 @@ def test_the_longest_line_passes_and_one_byte_more_does_not() -> None:
 
 def test_a_line_that_is_too_long_is_told_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench().synced()
-    bench.stream._lines = Lines(20)
+    bench.stream._cutter = Lines(20)
     for _ in range(3):
         bench.stream.feed(b"x" * 10, bench.now)
     bench.stream.feed(b"\n", bench.now)

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from ...core.decode import Seen
 from ...core.intake import Intake, Replaced, _Group, _Slot
 from ...core.model import Child, ParentKey, Record
 from .planting import Bed
@@ -27,7 +26,13 @@ bed = Bed()
 )  # fmt: skip
 def _(original: Any) -> Any:
     def replace(
-        self: Intake, listed: Iterable[Seen], version: int, now: float, *, refused: dict[str, int], force: bool = False
+        self: Intake,
+        listed: Iterable[Record],
+        version: int,
+        now: float,
+        *,
+        refused: dict[str, int],
+        force: bool = False,
     ) -> Replaced:
         done: Replaced = original(
             self, listed, version, now, refused={**dict.fromkeys(self._slots, 0), **refused}, force=force
@@ -43,8 +48,8 @@ def _(original: Any) -> Any:
     what="an event DELETED is taken for one more version of the object",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def event(self: Intake, type_: str, seen: Seen, now: float) -> bool:
-        return bool(original(self, "MODIFIED" if type_ == "DELETED" else type_, seen, now))
+    def event(self: Intake, type_: str, record: Record, now: float) -> bool:
+        return bool(original(self, "MODIFIED" if type_ == "DELETED" else type_, record, now))
 
     return event
 
@@ -54,11 +59,11 @@ def _(original: Any) -> Any:
     what="a replayed event of an earlier version is taken for news",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def event(self: Intake, type_: str, seen: Seen, now: float) -> bool:
-        slot = self._slots.get(seen.record.uid)
-        if slot is not None and seen.record.version < slot.version:
+    def event(self: Intake, type_: str, record: Record, now: float) -> bool:
+        slot = self._slots.get(record.uid)
+        if slot is not None and record.version < slot.version:
             slot.version = 0
-        return bool(original(self, type_, seen, now))
+        return bool(original(self, type_, record, now))
 
     return event
 
@@ -69,7 +74,13 @@ def _(original: Any) -> Any:
 )  # fmt: skip
 def _(original: Any) -> Any:
     def replace(
-        self: Intake, listed: Iterable[Seen], version: int, now: float, *, refused: dict[str, int], force: bool = False
+        self: Intake,
+        listed: Iterable[Record],
+        version: int,
+        now: float,
+        *,
+        refused: dict[str, int],
+        force: bool = False,
     ) -> Replaced:
         done: Replaced = original(self, listed, version, now, refused={}, force=force)
         return done
@@ -106,8 +117,8 @@ def _(original: Any) -> Any:
     what="a report that changes nothing but its time becomes a message all the same",
 )  # fmt: skip
 def heartbeat_is_passed_on(original: Any) -> Any:
-    def renew(self: Intake, slot: _Slot, seen: Seen, now: float) -> Record | None:
-        changed: Record | None = original(self, slot, seen, now)
+    def renew(self: Intake, slot: _Slot, record: Record, now: float) -> Record | None:
+        changed: Record | None = original(self, slot, record, now)
         return slot.record if changed is None else changed
 
     return renew
@@ -138,9 +149,9 @@ bed.pair(
     what="silence is counted from the last change instead of from the last report",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def renew(self: Intake, slot: _Slot, seen: Seen, now: float) -> Record | None:
+    def renew(self: Intake, slot: _Slot, record: Record, now: float) -> Record | None:
         heard_s = slot.heard_s
-        changed: Record | None = original(self, slot, seen, now)
+        changed: Record | None = original(self, slot, record, now)
         if changed is None:
             slot.heard_s = heard_s
         return changed
@@ -153,10 +164,10 @@ def _(original: Any) -> Any:
     what="a child that speaks again after its deadline stays unknown",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def renew(self: Intake, slot: _Slot, seen: Seen, now: float) -> Record | None:
-        if isinstance(slot.record, Child) and isinstance(seen.record, Child) and slot.record.silent:
-            seen = msgspec.structs.replace(seen, record=msgspec.structs.replace(seen.record, silent=True))
-        changed: Record | None = original(self, slot, seen, now)
+    def renew(self: Intake, slot: _Slot, record: Record, now: float) -> Record | None:
+        if isinstance(slot.record, Child) and isinstance(record, Child) and slot.record.silent:
+            record = msgspec.structs.replace(record, silent=True)
+        changed: Record | None = original(self, slot, record, now)
         return changed
 
     return renew

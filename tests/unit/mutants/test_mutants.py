@@ -22,7 +22,7 @@ from actors.core.backoff import Breaker, Pause
 from actors.core.batch import Queue
 from actors.core.conflicts import Conflicts
 from actors.core.debounce import Debounce
-from actors.core.decode import Decoder, Seen
+from actors.core.decode import Decoder
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.health import Roll
 from actors.core.intake import Intake
@@ -136,7 +136,7 @@ def probe_first_sight() -> Any:
     intake = Intake("ComputeNode")
     intake.set_timeout(HOME, 10.0, 0.0)
     intake.set_wall(0.0, WALL_S)
-    intake.event("ADDED", Seen(child(healthy=True), "2020-01-01T00:00:00Z"), 0.0)
+    intake.event("ADDED", child(healthy=True, beat="2020-01-01T00:00:00Z"), 0.0)
     return intake.record("u")
 
 
