@@ -21,6 +21,7 @@ import msgspec
 
 from .errors import SettingsError, Undecodable
 from .fleet import ChildKind, FleetDefinition, KindRef, Label, OwnerReference
+from .lines import Line
 from .model import Child, Parent, ParentKey, ParentSpec, Record
 from .quantity import parse_duration, parse_share
 from .shapes import Tree, event_of, frozen, getter, insert, place, struct
@@ -118,9 +119,13 @@ def rfc3339_s(text: str) -> float | None:
 
 
 def _version(text: str | None) -> int:
-    if text is None or not (text.isascii() and text.isdigit()):
-        raise ValueError(f"metadata.resourceVersion: found {text!r}, expected digits")
+    if text is None or not (text.isdigit() and text.isascii()):
+        raise _no_version(text)
     return int(text)
+
+
+def _no_version(text: str | None) -> ValueError:
+    return ValueError(f"metadata.resourceVersion: found {text!r}, expected digits")
 
 
 class Decoder:
@@ -132,7 +137,7 @@ class Decoder:
         self.kind = kind
         self._fleet = fleet
         self._keys: dict[tuple[str, str], ParentKey] = {}
-        self._parents: dict[tuple[Any, ...], tuple[ParentKey | None, Claims]] = {}
+        self._parents: dict[tuple[Any, ...], tuple[ParentKey | None, str, Claims]] = {}
         self._owned = False
         self._child = None if self.is_parent else fleet.child(kind)
         self._label = ""
@@ -189,7 +194,7 @@ class Decoder:
 
     # --- what comes in ---
 
-    def event(self, line: bytes) -> tuple[str, Record, Claims] | Bookmark | Refusal:
+    def event(self, line: Line) -> tuple[str, Record, Claims] | Bookmark | Refusal:
         """One watch line: its type and the object. Raises ``BadObject``."""
         try:
             event = self._events.decode(line)
@@ -244,34 +249,39 @@ class Decoder:
         beats, owned = bool(child.health.heartbeat), self._owned
 
         def record(obj: Any) -> tuple[Record, Claims]:
-            name, namespace, uid, version, healthy, heartbeat, conditions, owners, *others = values(obj)
+            found = values(obj)
+            name, namespace, uid, version, healthy, heartbeat, conditions, owners = found[:8]
             if not name or not uid:
                 raise ValueError(_UNNAMED)
+            if version is None or not (version.isdigit() and version.isascii()):
+                raise _no_version(version)
             since = ""
             if condition:
                 for each in conditions or ():
                     if each.type == condition:
                         since = each.lastTransitionTime or ""
                         break
-            worded = (namespace, bytes(owners) if owned else b"", *others)
-            found = parents.get(worded)
-            if found is None:
-                found = read_parent(child, *worded)
+            worded = (namespace, bytes(owners) if owned else b"", found[8:])
+            known = parents.get(worded)
+            if known is None:
+                known = read_parent(child, *worded)
                 if len(parents) >= _CLAIMS_MAX:
                     parents.clear()
-                parents[worded] = found
-            parent, claims = found
-            if parent is not None and parent.namespace:
-                namespace = parent.namespace  # the same, and one string for all
-            heartbeat = (heartbeat or "") if beats else ""
-            return Child(kind, namespace or "", name, uid, _version(version), parent, healthy, since, heartbeat), claims
+                parents[worded] = known
+            parent, namespace, claims = known
+            if not beats or heartbeat is None:
+                heartbeat = ""
+            return Child(kind, namespace, name, uid, int(version), parent, healthy, since, heartbeat), claims
 
         return record
 
     def _read_parent(
-        self, child: ChildKind, namespace: str | None, owners: bytes, *others: str | None
-    ) -> tuple[ParentKey | None, Claims]:
-        """What an object says of its parent: its raw owners, and what the other mappings find, in their order."""
+        self, child: ChildKind, namespace: str | None, owners: bytes, others: tuple[str | None, ...]
+    ) -> tuple[ParentKey | None, str, Claims]:
+        """Who an object's parent is, from its raw owners and what the other mappings find, in their order.
+
+        And the object's own namespace: where it is the parent's too, one string serves all.
+        """
         named = iter(others)
         claimed: dict[str, None] = {}
         for mapping in child.mapping:
@@ -279,7 +289,8 @@ class Decoder:
             if claim:
                 claimed[claim] = None
         names = tuple(claimed)
-        return self._key(namespace or "", names[0]) if names else None, names if len(names) > 1 else ()
+        parent = self._key(namespace or "", names[0]) if names else None
+        return parent, (parent and parent.namespace) or namespace or "", names if len(names) > 1 else ()
 
     def _owner(self, raw: bytes) -> str:
         """The name of the owner that counts."""
@@ -309,12 +320,12 @@ class Decoder:
         version, annotations = self._version_of(obj)
         return Bookmark(_version(version), annotations is not None and annotations.f0 == "true")
 
-    def _second_look(self, line: bytes, error: Exception) -> tuple[str, Record, Claims] | Bookmark | Refusal:
+    def _second_look(self, line: Line, error: Exception) -> tuple[str, Record, Claims] | Bookmark | Refusal:
         """What a line is that is no good event of ours: the server's refusal, or a ``BadObject`` (raised)."""
         try:
             loose = self._loose.decode(line)
         except _BAD:
-            raise self._bad(line, error, "") from error
+            raise self._bad(bytes(line), error, "") from error
         if loose.type == "ERROR":
             status = _lenient(bytes(loose.object))
             code, details = status.get("code"), status.get("details")

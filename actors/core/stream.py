@@ -36,7 +36,7 @@ from .errors import (
 )
 from .events import Listed, ObjectRefused, ParentDisputed, StreamDown, StreamUp
 from .intake import Intake
-from .lines import LINE_BYTES_MAX, Cutter, Lines
+from .lines import LINE_BYTES_MAX, Cutter, Line, Lines
 from .model import Record
 from .ports import Facts, Objects, Random, StreamChanged
 
@@ -256,7 +256,7 @@ class Stream:
         if self._cutter.skipped > skipped:
             self._tell_refused(f"{self.kind} (watch line)", f"longer than {LINE_BYTES_MAX} bytes")
 
-    def lines(self, lines: Iterable[bytes], now: float) -> None:
+    def lines(self, lines: Iterable[Line], now: float) -> None:
         """Complete lines of the watch."""
         for line in lines:
             if self._fault is not None or self._cut is not None:
@@ -341,7 +341,7 @@ class Stream:
             return _Cut(None)
         return _Cut(None) if self._opened_s is not None and self.intake.needs_proof(now) else None
 
-    def _line(self, line: bytes, now: float) -> None:
+    def _line(self, line: Line, now: float) -> None:
         try:
             found = self._decoder.event(line)
         except BadObject as bad:

@@ -230,9 +230,10 @@ def test_a_namespaced_child_of_a_cluster_scoped_parent_keeps_its_own_namespace()
 def test_children_of_one_parent_share_its_key(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million children must not have a million keys and namespaces; and the keys remembered are bounded."""
     monkeypatch.setattr(decode, "_PARENT_KEYS_MAX", 2)
+    monkeypatch.setattr(decode, "_CLAIMS_MAX", 2)
 
-    def key(parent: str) -> ParentKey:
-        found, _ = decoder.object(json.dumps(node(spec={"clusterRef": {"name": parent}})).encode())
+    def key(parent: str, **changes: object) -> ParentKey:
+        found, _ = decoder.object(json.dumps(node(spec={"clusterRef": {"name": parent}}, **changes)).encode())
         assert isinstance(found, Child)
         assert found.parent is not None
         assert found.namespace is found.parent.namespace
@@ -240,10 +241,11 @@ def test_children_of_one_parent_share_its_key(decoder: Decoder, monkeypatch: pyt
 
     first = key("a")
     assert first is key("a")
+    assert first is key("a", metadata__ownerReferences=[]), "the same parent in other words"
     key("b")
     assert first is key("a"), "two fit"
     key("c")
-    assert len(decoder._keys) <= 2
+    assert (len(decoder._keys), len(decoder._parents)) <= (2, 2)
     assert (first, False) == (key("a"), first is key("a")), "forgotten: equal, not the same"
 
 

@@ -29,7 +29,7 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 def read(pieces: list[bytes], lines_max: int = 1000) -> tuple[list[bytes], ChunkedLines]:
     cutter, out = ChunkedLines(lines_max), list[bytes]()
     for piece in pieces:
-        out += cutter.feed(piece)
+        out += map(bytes, cutter.feed(piece))
     return out, cutter
 
 

@@ -10,6 +10,7 @@ import pytest
 from actors.core.errors import Forbidden, Unreachable
 from actors.core.events import Listed, ObjectRefused, StreamDown
 from actors.core.fleet import MUSTER_FLEET
+from actors.core.lines import Line
 from actors.core.model import Child, ParentKey, Record
 from actors.core.ports import Objects, StreamChanged
 from actors.core.reconcile import rfc3339
@@ -280,7 +281,7 @@ def test_old_changes_come_again_one_at_a_time_and_are_no_news() -> None:
     assert stream is not None
     taken = stream.lines
 
-    def heard(lines: Iterable[bytes], now: float) -> None:
+    def heard(lines: Iterable[Line], now: float) -> None:
         came_s.extend(now for _ in lines)
         taken(lines, now)
 
