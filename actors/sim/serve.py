@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import stat
 import sys
 import threading
@@ -186,14 +187,21 @@ class Connection:
 class HttpServer:
     """A threaded HTTP/1.1 server on 127.0.0.1. `handle` is called on the connection's thread and must send one answer.
 
-    What `handle` raises is answered with 500 and printed to stderr; OSErrors (a client that left) are not.
+    What `handle` raises is answered with 500 and printed to stderr; OSErrors (a client that left) are not. With `tls` it
+    speaks TLS; the handshake is made on the connection's thread.
     """
 
     def __init__(
-        self, handle: Callable[[Request, Connection], None], *, port: int = 0, host: str = "127.0.0.1"
+        self,
+        handle: Callable[[Request, Connection], None],
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._handle = handle
         self._listener = socket.create_server((host, port), backlog=512)
+        self._tls = tls
         self._connections: set[Connection] = set()
         self._lock = threading.Lock()
         self._fewer = threading.Condition(self._lock)
@@ -201,7 +209,7 @@ class HttpServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http{'s' if self._tls else ''}://{self.host}:{self.port}"
 
     def start(self) -> HttpServer:
         threading.Thread(target=self._accept, name=f"accept-{self.port}", daemon=True).start()
@@ -242,6 +250,8 @@ class HttpServer:
             seconds, micros = int(_SEND_TIMEOUT_S), int(_SEND_TIMEOUT_S % 1 * 1e6)
             stamp = seconds.to_bytes(8, sys.byteorder) + micros.to_bytes(8, sys.byteorder)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stamp)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             connection = Connection(sock)
             with self._lock:
                 self._connections.add(connection)
