@@ -23,8 +23,15 @@ from .objects import BLOCK_EVENTS, FIRST_VERSION, GROUP, NAMESPACE, VERSION, Nod
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_ROOT = f"/apis/{GROUP}/{VERSION}"
-_KINDS = {"clusters": "Cluster", "computenodes": "ComputeNode", "storagenodes": "StorageNode"}
+_CORE, _CRDS = "v1", "apiextensions.k8s.io/v1"
+_KINDS = {
+    "clusters": (f"{GROUP}/{VERSION}", "Cluster"),
+    "computenodes": (f"{GROUP}/{VERSION}", "ComputeNode"),
+    "storagenodes": (f"{GROUP}/{VERSION}", "StorageNode"),
+    # Empty, but kopf does not start without them.
+    "namespaces": (_CORE, "Namespace"),
+    "customresourcedefinitions": (_CRDS, "CustomResourceDefinition"),
+}
 _VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 PAGE_ITEMS_MAX = 5000
 _LOOK_S = 1.0
@@ -234,7 +241,8 @@ class Face:
         meta = {"resourceVersion": str(version)}
         if end < count:
             meta |= {"continue": f"{end}.{version}", "remainingItemCount": count - end}  # type: ignore[dict-item]
-        head = {"apiVersion": f"{GROUP}/{VERSION}", "kind": f"{_KINDS[plural]}List", "metadata": meta, "items": []}
+        api_version, kind = _KINDS[plural]
+        head = {"apiVersion": api_version, "kind": f"{kind}List", "metadata": meta, "items": []}
         body = _encode(head)[:-2] + self.fleet.items(plural, range(at, end)) + b"]}"
         connection.send(200, body)
 
@@ -282,7 +290,8 @@ def bookmark(plural: str, version: int, annotations: dict[str, str]) -> bytes:
     meta: dict[str, Any] = {"resourceVersion": str(version), "creationTimestamp": None}
     if annotations:
         meta["annotations"] = annotations
-    found = {"apiVersion": f"{GROUP}/{VERSION}", "kind": _KINDS[plural], "metadata": meta}
+    api_version, kind = _KINDS[plural]
+    found = {"apiVersion": api_version, "kind": kind, "metadata": meta}
     return _encode({"type": "BOOKMARK", "object": found}) + b"\n"
 
 
@@ -295,24 +304,29 @@ def target(path: str) -> tuple[str, str, str]:
     return plural, name, sub
 
 
-def _resources() -> list[dict[str, Any]]:
+def _resources(group_version: str) -> dict[str, Any]:
+    """What is served of a group, as discovery tells it."""
     found = []
-    for plural, kind in _KINDS.items():
-        each = {"name": plural, "singularName": kind.lower(), "namespaced": True, "kind": kind}
-        found += [each | {"verbs": _VERBS}, each | {"name": f"{plural}/status", "verbs": ["get", "patch", "update"]}]
-    return found
+    for plural, (api_version, kind) in _KINDS.items():
+        if api_version == group_version:
+            each = {"name": plural, "singularName": kind.lower(), "namespaced": api_version == f"{GROUP}/{VERSION}",
+                    "kind": kind}  # fmt: skip
+            found += [each | {"verbs": _VERBS}, each | {"name": f"{plural}/status", "verbs": ["get", "patch", "update"]}]
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}
 
 
-_VERSION_OF_GROUP = {"groupVersion": f"{GROUP}/{VERSION}", "version": VERSION}
-_GROUP = {"name": GROUP, "versions": [_VERSION_OF_GROUP], "preferredVersion": _VERSION_OF_GROUP}
-_EVENTS = {"name": "events", "singularName": "event", "namespaced": True, "kind": "Event", "verbs": _VERBS}
+def _group(group_version: str) -> dict[str, Any]:
+    name, _, version = group_version.partition("/")
+    found = {"groupVersion": group_version, "version": version}
+    return {"name": name, "versions": [found], "preferredVersion": found}
+
+
 DISCOVERY: dict[str, Any] = {
     "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.0-load"},
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
-    "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [_EVENTS]},
-    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_GROUP]},
-    f"/apis/{GROUP}": {"kind": "APIGroup", "apiVersion": "v1", **_GROUP},
-    _ROOT: {
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{VERSION}", "resources": _resources(),
-    },
-}  # fmt: skip
+    "/api/v1": _resources(_CORE),
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(f"{GROUP}/{VERSION}"), _group(_CRDS)]},
+    f"/apis/{GROUP}": {"kind": "APIGroup", "apiVersion": "v1", **_group(f"{GROUP}/{VERSION}")},
+    f"/apis/{GROUP}/{VERSION}": _resources(f"{GROUP}/{VERSION}"),
+    f"/apis/{_CRDS}": _resources(_CRDS),
+}

@@ -1,0 +1,248 @@
+"""Failures: one, one in each parent, all at once; and the backend's log of what came of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import urllib3
+
+from .load.handle import ROOT, LoadServer
+from .process import muster
+from .result import Bench, Row, run, served
+from .runs_ingest import settled
+
+DEBOUNCE_S = 0.1
+BATCH = 100
+CALLS, WINDOW_S = 10, 1.0
+
+
+class BackendServer:
+    """The simulated backend in a process of its own, and its log of arrivals."""
+
+    def __init__(self, folder: Path, quota: str = f"{CALLS}/1s") -> None:
+        self._log = folder / f"calls-{quota.replace('/', '-')}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "actors.sim.serve_backend", "--quota", quota, "--batch-max", str(BATCH),
+             "--log", str(self._log)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().split()[1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def arrivals(self) -> list[dict[str, Any]]:
+        """Every call that arrived."""
+        time.sleep(0.1)  # it flushes twenty times a second
+        lines = self._log.read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line) for line in lines if line.startswith('{"event":"arrival"')]
+        return [each for each in found if each["event"] == "arrival"]
+
+    def wait_for(self, items: int, timeout_s: float) -> list[dict[str, Any]]:
+        """The arrivals, once they hold so many items."""
+        deadline = time.monotonic() + timeout_s
+        while sum(len(each["items"]) for each in (found := self.arrivals())) < items:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not told of {items} nodes within {timeout_s:.0f} s")
+            time.sleep(0.5)
+        return found
+
+
+def round_trip_s(folder: Path) -> float:
+    """The median time of a full call to an idle backend of the same make."""
+    nodes = [
+        {"key": f"k{n}", "name": f"node-{n:07}", "namespace": "default", "kind": "ComputeNode", "uid": f"u{n}",
+         "cluster": "c00000"}
+        for n in range(BATCH)
+    ]  # fmt: skip
+    with BackendServer(folder, "1000/1s") as backend:
+        pool = urllib3.PoolManager(retries=False)
+        times = []
+        for _ in range(20):
+            began_s = time.monotonic()
+            answer = pool.request("POST", f"{backend.url}/v1/nodes:batchRepair", json={"nodes": nodes})
+            assert answer.status == 200, answer.data[:200]
+            times.append(time.monotonic() - began_s)
+    return statistics.median(times)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The least value that so large a share of them do not exceed."""
+    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
+
+
+def latencies_ms(server: LoadServer, count: int, parents: int) -> list[float]:
+    """One failure or recovery after another: from its event to the status patch, less the debounce."""
+    found = []
+    dice = random.Random(1)
+    for number in range(count):
+        time.sleep(dice.uniform(0.0, 0.05))
+        flip = server.tell("flip", number % parents)
+        patch = server.tell("patched", number % parents, flip["at_s"], 30)
+        assert patch["done"], "a failure did not reach its status within 30 s"
+        found.append((patch["at_s"] - flip["at_s"] - DEBOUNCE_S) * 1000)
+    return found
+
+
+@run
+def latency(bench: Bench) -> list[Row]:
+    """One failure to its status patch, beyond the debounce, while nothing else happens."""
+    with served("100x100") as (server, folder), muster(server.kubeconfig, folder) as subject:
+        settled(server, subject)
+        latencies_ms(server, 20, 100)
+        values = latencies_ms(server, bench(300, 60), 100)
+    return [
+        Row("one failure to its status patch, idle: p50", percentile(values, 0.5), "ms", 3),
+        Row("one failure to its status patch, idle: p99", percentile(values, 0.99), "ms", 10),
+    ]
+
+
+@run
+def latency_busy(bench: Bench) -> list[Row]:
+    """The same among 20,000 heartbeats a second."""
+    with served("100x100") as (server, folder), muster(server.kubeconfig, folder) as subject:
+        settled(server, subject)
+        paced, began_s = server.tell("pace", 20_000)["paced"], time.monotonic()
+        cpu_s = subject.cpu_s()
+        time.sleep(1.0)
+        values = latencies_ms(server, bench(300, 60), 100)
+        end = server.tell("pace", 0)
+        spent_s, wall_s = subject.cpu_s() - cpu_s, time.monotonic() - began_s
+        note = f"{(end['paced'] - paced) / wall_s:,.0f} events/s were sent, {spent_s / wall_s:.0%} of a core was used"
+    return [
+        Row("one failure to its status patch, 20,000 events/s: p50", percentile(values, 0.5), "ms"),
+        Row("one failure to its status patch, 20,000 events/s: p99", percentile(values, 0.99), "ms", 100, note=note),
+    ]
+
+
+@run
+def merge(bench: Bench) -> list[Row]:
+    """One bad node in each of 100 parents."""
+    with (
+        served("100x100") as (server, folder),
+        BackendServer(folder) as backend,
+        muster(server.kubeconfig, folder, "--cooldown", "1h", backend_url=backend.url) as subject,
+    ):
+        settled(server, subject)
+        server.tell("patches")
+        flip = server.tell("flip-each")
+        calls = backend.wait_for(100, 30)
+        time.sleep(2.0)
+        calls = backend.arrivals()
+        late_s = max(each["mono_s"] for each in calls) - flip["at_s"]
+    return [Row("one bad node in each of 100 parents", len(calls), "calls", 2, note=f"all told after {late_s:.2f} s")]
+
+
+@run
+def storm(bench: Bench) -> list[Row]:
+    """Every node of 100 parents fails at once: the statuses, and the drain of the repairs against its limit."""
+    children = bench(1000, 100)
+    total = 100 * children
+    with (
+        served(f"100x{children}") as (server, folder),
+        BackendServer(folder) as backend,
+        muster(server.kubeconfig, folder, "--quota", f"{CALLS}/1s", "--batch-max", str(BATCH), "--cooldown", "1h",
+               backend_url=backend.url) as subject,
+    ):  # fmt: skip
+        rtt_s = round_trip_s(folder)
+        settled(server, subject)
+        server.tell("patches")
+        cpu_s = subject.cpu_s()
+        flipped_s = server.tell("storm")["at_s"]
+        right = server.tell("right")
+        assert right["done"]
+        right_cpu_s = subject.cpu_s() - cpu_s
+        calls = backend.wait_for(total, 60 + 3 * total / (BATCH * CALLS))
+        time.sleep(2.0)
+        calls = backend.arrivals()
+        patches = server.tell("patches")["patches"]
+        drained_cpu_s = subject.cpu_s() - cpu_s
+    stamps = sorted(each["mono_s"] for each in calls)
+    limit_s = drain_limit_s(total, rtt_s)
+    writes = writes_until_queued(patches, children)
+    return [
+        Row("storm: all statuses right", right["at_s"] - flipped_s, "s", 3, note=f"{right_cpu_s:.1f} CPU s"),
+        Row("storm: backend told of all, to the limit", (stamps[-1] - flipped_s) / limit_s, "×", 1.03,
+            note=f"{stamps[-1] - flipped_s:.1f} s, limit {limit_s:.1f} s at a round trip of {rtt_s * 1000:.1f} ms; "
+            f"{drained_cpu_s:.1f} CPU s"),
+        Row("drain of it, first call to last, to the limit", (stamps[-1] - stamps[0] + rtt_s) / limit_s, "×", 1.03),
+        Row("status writes per parent until all its nodes are queued", max(writes.values()), "", 3,
+            note=f"{statistics.mean(writes.values()):.1f} on the average"),
+        *promises(calls, total),
+    ]  # fmt: skip
+
+
+def drain_limit_s(nodes: int, rtt_s: float) -> float:
+    """DESIGN §2: with k = ceil(N/B) calls, (ceil(k/R) − 1)·(W + rtt) + rtt."""
+    return (math.ceil(math.ceil(nodes / BATCH) / CALLS) - 1) * (WINDOW_S + rtt_s) + rtt_s
+
+
+def writes_until_queued(patches: list[list[float]], children: int) -> dict[int, int]:
+    """By parent: status writes up to the one that says that all its nodes are ill and asked for."""
+    writes: Counter[int] = Counter()
+    queued = set()
+    for _, parent, _, _, unhealthy, repairing in patches:
+        if parent not in queued:
+            writes[int(parent)] += 1
+            if unhealthy == repairing == children:
+                queued.add(parent)
+    assert len(queued) == len(writes), f"{len(writes) - len(queued)} parents never said that all their nodes are queued"
+    return dict(writes)
+
+
+def promises(calls: list[dict[str, Any]], nodes: int) -> list[Row]:
+    """What holds whatever the speed: the quota, full batches, nobody twice."""
+    stamps = sorted(each["mono_s"] for each in calls)
+    fullest = max(sum(1 for other in stamps if stamp <= other < stamp + WINDOW_S) for stamp in stamps)
+    items = Counter(item["uid"] for each in calls for item in each["items"])
+    return [
+        Row("fullest window of the quota", fullest, "calls", CALLS, promise=True),
+        Row("nodes in more than one call", sum(1 for count in items.values() if count > 1), "", 0, promise=True),
+        Row("nodes that the backend was not told of", nodes - len(items), "", 0, promise=True),
+        Row("calls to the least possible", len(calls) / math.ceil(nodes / BATCH), "×", 1.03),
+    ]
+
+
+@run
+def fairness(bench: Bench) -> list[Row]:
+    """A mass failure in which one parent has half of all nodes: the small ones do not wait for it."""
+    small, big = bench((49, 4900), (19, 1900))
+    with (
+        served(f"{small}x100+1x{big}") as (server, folder),
+        BackendServer(folder) as backend,
+        muster(server.kubeconfig, folder, "--quota", f"{CALLS}/1s", "--cooldown", "1h", backend_url=backend.url) as subject,
+    ):
+        settled(server, subject)
+        server.tell("storm")
+        calls = backend.wait_for(small * 100 + big, 120)
+    last: dict[str, float] = {}
+    first: dict[str, float] = {}
+    for each in sorted(calls, key=lambda call: call["mono_s"]):
+        for item in each["items"]:
+            last[item["cluster"]] = each["mono_s"]
+            first.setdefault(item["cluster"], each["mono_s"])
+    began_s = min(first.values())
+    name = f"c{small:05d}"
+    small_s = max(at_s for cluster, at_s in last.items() if cluster != name) - began_s
+    return [
+        Row("first call with nodes of the last small parent", max(first.values()) - began_s, "s"),
+        Row("small parents done, to the large one", small_s / (last[name] - began_s), "×",
+            note=f"{small_s:.1f} s and {last[name] - began_s:.1f} s"),
+    ]  # fmt: skip

@@ -1,0 +1,103 @@
+"""What a fleet weighs: memory, the first list, ten thousand parents."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .load.handle import LoadServer
+from .process import Subject, muster
+from .result import MIB, Bench, Row, fleet_of, row, run, served
+from .runs_ingest import costs_s, settled
+
+
+@contextmanager
+def operator(fleet: str, *flags: str) -> Iterator[tuple[LoadServer, Subject]]:
+    """The operator beside a fleet, settled."""
+    with served(fleet) as (server, folder), muster(server.kubeconfig, folder, *flags) as subject:
+        settled(server, subject)
+        yield server, subject
+
+
+@run
+def resident(bench: Bench) -> list[Row]:
+    """A small fleet."""
+    sizes = []
+    for _ in range(bench(3, 1)):
+        with operator("10x100") as (_, subject):
+            sizes.append(subject.rss_bytes() / MIB)
+    return [row("resident, 10 parents × 100 children", sizes, "MiB", 60)]
+
+
+@run
+def idle_parents(bench: Bench) -> list[Row]:
+    """What one more parent weighs that has nothing to do: awake, and after its actor has gone to sleep."""
+    few, many = bench((1_000, 10_000), (500, 3_000))
+    rows = []
+    for what, flags, target in (("awake", (), 4.0), ("asleep", ("--idle", "2s"), None)):
+        sizes = []
+        for parents in (few, many):
+            with operator(f"{parents}x0", *flags) as (_, subject):
+                sizes.append(subject.rss_bytes())
+        figure = (sizes[1] - sizes[0]) / (many - few) / 1000
+        rows.append(Row(f"memory per idle parent, {what}", figure, "kB", target))
+    return rows
+
+
+@run
+def first_list(bench: Bench) -> list[Row]:
+    """From the start of the process until the status of every parent has been written."""
+    children = bench(100_000, 20_000)
+    spent, peaks, waits = [], [], []
+    for _ in range(bench(3, 1)):
+        with served(fleet_of(children)) as (server, folder), muster(server.kubeconfig, folder) as subject:
+            right = server.tell("right")
+            spent.append(subject.cpu_s())
+            waits.append(right["at_s"] - subject.began_s)
+            subject.calm()
+            peaks.append(subject.peak_bytes() / subject.rss_bytes())
+    with served("1x1") as (server, folder), muster(server.kubeconfig, folder) as subject:
+        assert server.tell("right")["done"]
+        empty_s = subject.cpu_s()
+    target = 2.5 * children / 100_000
+    return [
+        row(f"first list of {children:,} children", spent, "CPU s", target, note=f"{empty_s:.2f} of them start-up"),
+        row("the same, by the clock", waits, "s"),
+        row("peak RSS of it to final RSS", peaks, "×", 1.3),
+    ]
+
+
+@run
+def large(bench: Bench) -> list[Row]:
+    """Ten thousand parents of a hundred: start, steady state, stop; and how memory and cost grow on the way there."""
+    events = bench(100_000, 30_000)
+    sizes = bench((1_000, 100_000, 1_000_000), (1_000, 10_000, 100_000))
+    rss, costs = [], []
+    rows = []
+    for children in sizes:
+        with served(fleet_of(children)) as (server, folder), muster(server.kubeconfig, folder) as subject:
+            right = server.tell("right")
+            assert right["done"]
+            started_s, started_cpu_s = right["at_s"] - subject.began_s, subject.cpu_s()
+            subject.calm()
+            rss.append(subject.rss_bytes())
+            peak = subject.peak_bytes() / subject.rss_bytes()
+            costs.append(statistics.median(costs_s(server, subject, "heartbeats", events)))
+            threads = subject.threads()
+            stop_s = subject.stop()
+        what = f"{children // 100:,} parents × 100"
+        rows += [
+            Row(f"{what}: all statuses right after the start", started_s, "s", note=f"{started_cpu_s:.1f} CPU s"),
+            Row(f"{what}: threads", threads, ""),
+            Row(f"{what}: stop", stop_s, "s", 2.0),
+            Row(f"{what}: resident", rss[-1] / MIB, "MiB", note=f"{peak:.2f} × at the peak"),
+            Row(f"{what}: 100,000 heartbeats", costs[-1], "CPU s"),
+        ]
+    slope = (rss[-1] - rss[-2]) / (sizes[-1] - sizes[-2])
+    return [
+        *rows,
+        Row(f"memory per child, {sizes[-2]:,} to {sizes[-1]:,} children", slope, "B", 300,
+            note="a parent to a hundred children included"),
+        Row(f"cost of an event, {sizes[0]:,} to {sizes[-1]:,} children, most to least", max(costs) / min(costs), "×", 1.15),
+    ]  # fmt: skip
