@@ -58,11 +58,13 @@ class BackendServer:
     def wait_for(self, items: int, timeout_s: float) -> list[dict[str, Any]]:
         """The arrivals, once they hold so many items."""
         deadline = time.monotonic() + timeout_s
-        while sum(len(each["items"]) for each in (found := self.arrivals())) < items:
+        while True:
+            found = self.arrivals()
+            if sum(len(each["items"]) for each in found) >= items:
+                return found
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not told of {items} nodes within {timeout_s:.0f} s")
             time.sleep(0.5)
-        return found
 
 
 def round_trip_s(folder: Path) -> float:
