@@ -16,7 +16,7 @@ from typing import Self
 
 import psutil
 
-from .load.handle import ROOT
+from bench.load.handle import ROOT
 
 _CALM_S = 0.5
 NO_BACKEND = "http://127.0.0.1:9"

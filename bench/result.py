@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from .load.handle import LoadServer
+from bench.load.handle import LoadServer
 
 MIB = 1 << 20
 T = TypeVar("T")

@@ -21,9 +21,9 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
-from . import runs_failure, runs_ingest, runs_peers, runs_size  # noqa: F401 - they register their runs
-from .load.handle import ROOT
-from .result import RUNS, Bench, Row
+from bench import runs_failure, runs_ingest, runs_peers, runs_size  # noqa: F401 - they register their runs
+from bench.load.handle import ROOT
+from bench.result import RUNS, Bench, Row
 
 
 def machine() -> dict[str, Any]:
@@ -42,7 +42,9 @@ def machine() -> dict[str, Any]:
 def commit() -> str:
     """The checkout's, with a + when something is not committed."""
     try:
-        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
         dirty = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -66,7 +68,9 @@ def number(value: float) -> str:
 def add(table: Table, name: str, row: Row) -> None:
     """One row of the table."""
     unit = f" {row.unit}" if row.unit else ""
-    spread = f" ({number(row.spread[0])}–{number(row.spread[1])})" if row.spread and row.spread[0] < row.spread[1] else ""
+    spread = (
+        f" ({number(row.spread[0])}–{number(row.spread[1])})" if row.spread and row.spread[0] < row.spread[1] else ""
+    )
     target = ratio = verdict = ""
     if row.target is not None:
         target = f"≤ {number(row.target)}{unit}"
@@ -85,7 +89,9 @@ def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, or some of {', '.join(RUNS)}")
-    parser.add_argument("--quick", action="store_true", help="smaller fleets and fewer repetitions: some minutes in all")
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller fleets and fewer repetitions: some minutes in all"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--list", action="store_true", help="say what there is")
     chosen = parser.parse_args()

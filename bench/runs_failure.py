@@ -16,10 +16,10 @@ from typing import Any, Self
 
 import urllib3
 
-from .load.handle import ROOT, LoadServer
-from .process import muster
-from .result import Bench, Row, run, served
-from .runs_ingest import settled
+from bench.load.handle import ROOT, LoadServer
+from bench.process import muster
+from bench.result import Bench, Row, run, served
+from bench.runs_ingest import settled
 
 DEBOUNCE_S = 0.1
 BATCH = 100
@@ -135,7 +135,7 @@ def latency_busy(bench: Bench) -> list[Row]:
 
 
 @run
-def merge(bench: Bench) -> list[Row]:
+def merge(_bench: Bench) -> list[Row]:
     """One bad node in each of 100 parents."""
     with (
         served("100x100") as (server, folder),
@@ -229,7 +229,9 @@ def fairness(bench: Bench) -> list[Row]:
     with (
         served(f"{small}x100+1x{big}") as (server, folder),
         BackendServer(folder) as backend,
-        muster(server.kubeconfig, folder, "--quota", f"{CALLS}/1s", "--cooldown", "1h", backend_url=backend.url) as subject,
+        muster(
+            server.kubeconfig, folder, "--quota", f"{CALLS}/1s", "--cooldown", "1h", backend_url=backend.url
+        ) as subject,
     ):
         settled(server, subject)
         server.tell("storm")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import statistics
 
-from .load.handle import LoadServer
-from .process import Subject, muster
-from .result import Bench, Row, fleet_of, row, run, served
+from bench.load.handle import LoadServer
+from bench.process import Subject, muster
+from bench.result import Bench, Row, fleet_of, row, run, served
 
 HUNDRED_THOUSAND = 100_000
 
@@ -38,10 +38,7 @@ def cost_s(server: LoadServer, subject: Subject, word: str, events: int) -> floa
 def costs_s(server: LoadServer, subject: Subject, word: str, events: int, rounds: int = 3) -> list[float]:
     """``rounds`` times, after one that is not counted."""
     settled(server, subject)
-    found = []
-    for _ in range(rounds + 1):
-        found.append(cost_s(server, subject, word, events))
-    return found[1:]
+    return [cost_s(server, subject, word, events) for _ in range(rounds + 1)][1:]
 
 
 @run

@@ -9,16 +9,25 @@ from pathlib import Path
 
 from attrs import define, field
 
-from .process import Subject, muster
-from .result import MIB, Bench, Row, fleet_of, run, served
-from .runs_ingest import costs_s, settled
+from bench.process import Subject, muster
+from bench.result import MIB, Bench, Row, fleet_of, run, served
+from bench.runs_ingest import costs_s, settled
 
 HERE = Path(__file__).resolve().parent / "peers"
 Start = Callable[[Path, Path], Subject]
 
 
 def _kopf(name: str) -> Start:
-    command = [sys.executable, "-m", "kopf", "run", "--standalone", "--quiet", "--all-namespaces", str(HERE / f"{name}.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "kopf",
+        "run",
+        "--standalone",
+        "--quiet",
+        "--all-namespaces",
+        str(HERE / f"{name}.py"),
+    ]
     return lambda kubeconfig, folder: Subject(command, folder, _env(kubeconfig))
 
 
@@ -81,7 +90,9 @@ def peers(bench: Bench) -> list[Row]:
         if list_size in sizes:
             slope, our_slope = ((each.rss[list_size] - each.rss[small]) / (list_size - small) for each in (found, ours))
             rows += [
-                _against(f"{name}: first sync of {list_size:,}", found.sync_s[list_size], ours.sync_s[list_size], "CPU s"),
+                _against(
+                    f"{name}: first sync of {list_size:,}", found.sync_s[list_size], ours.sync_s[list_size], "CPU s"
+                ),
                 _against(f"{name}: memory per child", slope, our_slope, "B"),
             ]
     return rows

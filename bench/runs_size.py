@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .load.handle import LoadServer
-from .process import Subject, muster
-from .result import MIB, Bench, Row, fleet_of, row, run, served
-from .runs_ingest import costs_s, settled
+from bench.load.handle import LoadServer
+from bench.process import Subject, muster
+from bench.result import MIB, Bench, Row, fleet_of, row, run, served
+from bench.runs_ingest import costs_s, settled
 
 
 @contextmanager

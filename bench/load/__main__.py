@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from .control import Control
-from .control import __doc__ as words
-from .server import Face, Fleet
+from bench.load.control import Control
+from bench.load.control import __doc__ as words
+from bench.load.server import Face, Fleet
 
 
 def sizes(text: str) -> list[int]:
@@ -34,7 +34,7 @@ def main() -> int:
     chosen = parser.parse_args()
     authority, tls = None, None
     if chosen.tls:
-        from .certificate import issue
+        from bench.load.certificate import issue
 
         authority, tls = issue()
     face = Face(Fleet(chosen.fleet))

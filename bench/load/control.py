@@ -1,17 +1,17 @@
 """What a load server can be told, a line each; it answers each with a line of JSON.
 
-    heartbeats N      N reports that change nothing, round the children in a shuffled order
-    material N        N reports that turn the health of their nodes
-    storm             every node that is well reports ill; "heal": the other way about
-    flip PARENT       one node of that parent turns
-    flip-each         one node of every parent turns ill
-    pace RATE         heartbeats, RATE a second until "pace 0", 200 portions a second
-    drained [S]       wait until every watch has sent all (to the kernel)
-    right [S]         wait until every parent's status is the count of its children
-    patched P T [S]   wait for a patch of parent P's status that came after the instant T
-    patches           all status patches since the last time: [when, parent, total, healthy, unhealthy, repairing]
-    stats             requests, open watches, bytes sent
-    quit              end
+heartbeats N      N reports that change nothing, round the children in a shuffled order
+material N        N reports that turn the health of their nodes
+storm             every node that is well reports ill; "heal": the other way about
+flip PARENT       one node of that parent turns
+flip-each         one node of every parent turns ill
+pace RATE         heartbeats, RATE a second until "pace 0", 200 portions a second
+drained [S]       wait until every watch has sent all (to the kernel)
+right [S]         wait until every parent's status is the count of its children
+patched P T [S]   wait for a patch of parent P's status that came after the instant T
+patches           all status patches since the last time: [when, parent, total, healthy, unhealthy, repairing]
+stats             requests, open watches, bytes sent
+quit              end
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .server import Face
+from bench.load.server import Face
 
 WAIT_S = 600.0
 _PORTIONS = 200
@@ -80,7 +80,7 @@ class Control:
             return {"done": done, "wrong": len(self._fleet.wrong), "at_s": at_s}
 
     def _do_patched(self, parent: int, after_s: float, timeout_s: float = WAIT_S) -> dict[str, Any]:
-        log, found = self._fleet.logs["clusters"], []
+        log, found = self._fleet.logs["clusters"], list[float]()
 
         def look() -> bool:
             for patch in reversed(self._fleet.patches):

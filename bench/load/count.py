@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .handle import LoadServer
+from bench.load.handle import LoadServer
 
 
 def events_per_s(events: int, *, tls: bool, fleet: str = "100x100") -> tuple[float, float]:

@@ -110,6 +110,8 @@ def _after(data: bytes, version: int) -> bytes:
     """The chunks of a block whose versions are greater."""
     for found in _VERSION.finditer(data):
         if int(found[1]) > version:
-            event = data.rfind(b'{"type":', 0, found.start())  # before it: the chunk's size, and the end of the one before
+            event = data.rfind(
+                b'{"type":', 0, found.start()
+            )  # before it: the chunk's size, and the end of the one before
             return data[data.rfind(b"\n", 0, event - 2) + 1 :]
     return b""

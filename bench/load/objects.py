@@ -21,7 +21,7 @@ FIRST_VERSION = 1_000_000_000
 BLOCK_EVENTS = 1000
 """Events rendered and sent as one piece: 2.4 MB, some hundred times what a socket takes at once."""
 
-_AGENT_FIELDS = {
+_AGENT_FIELDS: dict[str, Any] = {
     "f:status": {
         ".": {},
         "f:conditions": {
@@ -37,7 +37,7 @@ _AGENT_FIELDS = {
         "f:lastHeartbeatTime": {},
     }
 }  # fmt: skip
-_PROVISIONER_FIELDS = {
+_PROVISIONER_FIELDS: dict[str, Any] = {
     "f:metadata": {"f:labels": {".": {}, "f:muster.dev/cluster": {}}, "f:ownerReferences": {".": {}}},
     "f:spec": {".": {}, "f:clusterRef": {".": {}, "f:name": {}}},
 }

@@ -17,9 +17,8 @@ from typing import Any
 import msgspec
 
 from actors.sim.serve import Connection, HttpServer, Request
-
-from .log import Block, Log
-from .objects import BLOCK_EVENTS, FIRST_VERSION, GROUP, NAMESPACE, VERSION, Nodes, stamp
+from bench.load.log import Block, Log
+from bench.load.objects import BLOCK_EVENTS, FIRST_VERSION, GROUP, NAMESPACE, VERSION, Nodes, stamp
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -311,7 +310,10 @@ def _resources(group_version: str) -> dict[str, Any]:
         if api_version == group_version:
             each = {"name": plural, "singularName": kind.lower(), "namespaced": api_version == f"{GROUP}/{VERSION}",
                     "kind": kind}  # fmt: skip
-            found += [each | {"verbs": _VERBS}, each | {"name": f"{plural}/status", "verbs": ["get", "patch", "update"]}]
+            found += [
+                each | {"verbs": _VERBS},
+                each | {"name": f"{plural}/status", "verbs": ["get", "patch", "update"]},
+            ]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}
 
 

@@ -49,7 +49,12 @@ def status_of(nodes: dict[str, bool | None]) -> dict[str, int]:
     """The counts as the CRD has them."""
     healthy = sum(1 for each in nodes.values() if each)
     unhealthy = sum(1 for each in nodes.values() if each is False)
-    return {"total": len(nodes), "healthy": healthy, "unhealthy": unhealthy, "unknown": len(nodes) - healthy - unhealthy}
+    return {
+        "total": len(nodes),
+        "healthy": healthy,
+        "unhealthy": unhealthy,
+        "unknown": len(nodes) - healthy - unhealthy,
+    }
 
 
 def follow(api: client.CustomObjectsApi, counts: Counts) -> None:

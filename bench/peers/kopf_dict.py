@@ -42,7 +42,12 @@ async def write(cluster: str) -> None:
     await asyncio.sleep(DEBOUNCE_S)
     known = nodes[cluster].values()
     healthy, unhealthy = sum(1 for each in known if each), sum(1 for each in known if each is False)
-    status = {"total": len(known), "healthy": healthy, "unhealthy": unhealthy, "unknown": len(known) - healthy - unhealthy}
+    status = {
+        "total": len(known),
+        "healthy": healthy,
+        "unhealthy": unhealthy,
+        "unknown": len(known) - healthy - unhealthy,
+    }
     await asyncio.to_thread(
         client.CustomObjectsApi().patch_namespaced_custom_object_status,
         GROUP, VERSION, NAMESPACE, "clusters", cluster, {"status": status},

@@ -25,7 +25,9 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 
 @kopf.index(GROUP, VERSION, "computenodes")
-async def nodes_by_cluster(name: str, spec: kopf.Spec, status: kopf.Status, **_: Any) -> dict[str, tuple[str, bool | None]]:
+async def nodes_by_cluster(
+    name: str, spec: kopf.Spec, status: kopf.Status, **_: Any
+) -> dict[str, tuple[str, bool | None]]:
     return {spec["clusterRef"]["name"]: (name, status.get("healthy"))}
 
 
@@ -42,7 +44,12 @@ async def write(cluster: str, index: kopf.Index[str, tuple[str, bool | None]]) -
     del writing[cluster]
     known = [healthy for _, healthy in index.get(cluster, [])]
     healthy, unhealthy = sum(1 for each in known if each), sum(1 for each in known if each is False)
-    status = {"total": len(known), "healthy": healthy, "unhealthy": unhealthy, "unknown": len(known) - healthy - unhealthy}
+    status = {
+        "total": len(known),
+        "healthy": healthy,
+        "unhealthy": unhealthy,
+        "unknown": len(known) - healthy - unhealthy,
+    }
     if written.get(cluster) != status:
         written[cluster] = status
         await asyncio.to_thread(
