@@ -21,7 +21,7 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
-from bench import runs_failure, runs_ingest, runs_peers, runs_size  # noqa: F401 - they register their runs
+from bench import runs_failure, runs_ingest, runs_patches, runs_peers, runs_size  # noqa: F401 - they register their runs
 from bench.load.handle import ROOT
 from bench.result import RUNS, Bench, Row
 

@@ -1,0 +1,120 @@
+"""Status patches in bulk: what one costs the operator, and whether it is as fast as a real API server takes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import urllib3
+
+from actors.sim.envtest import RealApiServer
+from actors.sim.live import GROUP, Api, Fleet, together
+from bench.load.handle import ROOT
+from bench.process import muster
+from bench.result import Bench, Row, row, run, served
+from bench.runs_ingest import settled
+
+WRITERS = 8  # as many as the operator has
+ESTABLISHED_S = 2.5
+"""A real server holds creates of a kind until its definition is two seconds old."""
+
+
+@run
+def patches(bench: Bench) -> list[Row]:
+    """One change in each of 5,000 parents, each a status patch."""
+    parents = bench(5_000, 1_000)
+    spent, rates = [], []
+    with served(f"{parents}x1") as (server, folder), muster(server.kubeconfig, folder) as subject:
+        settled(server, subject)
+        for word in ("storm", "heal", "storm", "heal"):
+            server.tell("patches")
+            cpu_s = subject.cpu_s()
+            assert server.tell(word)["events"] == parents
+            assert server.tell("right")["done"]
+            subject.calm()
+            spent.append((subject.cpu_s() - cpu_s) / parents * 1000)
+            stamps = [patch[0] for patch in server.tell("patches")["patches"]]
+            rates.append((len(stamps) - 1) / (stamps[-1] - stamps[0]))
+    return [
+        row(f"a status patch, {parents:,} at once: event, reconcile and write", spent[1:], "CPU ms", 0.4),
+        row("status patches, to the load server", rates[1:], "1/s"),
+    ]
+
+
+@run
+def patches_real(bench: Bench) -> list[Row]:
+    """5,000 status patches to a real kube-apiserver (KUBEBUILDER_ASSETS), beside a loop that does nothing else."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets:
+        return [Row("no real kube-apiserver: KUBEBUILDER_ASSETS is not set", 0, "")]
+    parents = bench(5_000, 1_000)
+    with tempfile.TemporaryDirectory() as name, RealApiServer(Path(assets)) as server:
+        folder = Path(name)
+        server.kubectl("apply", "-k", str(ROOT / "manifests" / "crd"))
+        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        time.sleep(ESTABLISHED_S)
+        fleet = Fleet(Api(server.kubeconfig))
+        names = [f"c{number:05d}" for number in range(parents)]
+        together([lambda name=name: fleet.cluster(name) for name in names], WRITERS)  # type: ignore[misc]
+        raw_rate = _raw_rate(fleet, names)
+        with _Seen(server, parents) as seen, muster(server.kubeconfig, folder) as subject:
+            assert seen.all.wait(300), f"{len(seen.stamps)} of {parents} statuses were written"
+            subject.calm()
+            cpu_ms = subject.cpu_s() / parents * 1000
+        stamps = sorted(seen.stamps.values())
+        rate = (parents - 1) / (stamps[-1] - stamps[0])
+    return [
+        Row(f"{parents:,} first statuses to a real server: its rate for a bare loop to ours", raw_rate / rate, "×",
+            note=f"{rate:,.0f} and {raw_rate:,.0f} patches/s"),
+        Row("a status there, the whole start of the operator included", cpu_ms, "CPU ms"),
+    ]  # fmt: skip
+
+
+def _raw_rate(fleet: Fleet, names: list[str]) -> float:
+    """Patches a second of eight threads that do nothing else."""
+    body = {"status": {"observedGeneration": 0, "total": 1, "healthy": 1, "unhealthy": 0, "unknown": 0}}
+    began_s = time.monotonic()
+    together(
+        [lambda name=name: fleet.api.merge(fleet.path("Cluster", name, "status"), body) for name in names],  # type: ignore[misc]
+        WRITERS,
+    )
+    return len(names) / (time.monotonic() - began_s)
+
+
+class _Seen:
+    """Watches the Clusters: when each one's status first told of no nodes. ``all`` is set when every one has."""
+
+    def __init__(self, server: RealApiServer, parents: int) -> None:
+        user = json.loads(server.kubeconfig.read_text("utf-8"))["users"][0]["user"]
+        pool = urllib3.PoolManager(cert_reqs="CERT_NONE")
+        urllib3.disable_warnings()
+        self._answer = pool.request(
+            "GET", f"{server.url}{GROUP}/clusters?watch=1", preload_content=False,
+            headers={"Authorization": f"Bearer {user['token']}"},
+        )  # fmt: skip
+        self._parents = parents
+        self.stamps: dict[str, float] = {}
+        self.all = threading.Event()
+
+    def __enter__(self) -> _Seen:
+        threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answer.close()
+
+    def _read(self) -> None:
+        rest = b""
+        for chunk in self._answer.stream(1 << 16):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                found = json.loads(line)["object"]
+                if found.get("status", {}).get("total") == 0:
+                    self.stamps.setdefault(found["metadata"]["name"], time.monotonic())
+            if len(self.stamps) == self._parents:
+                self.all.set()
+                return
