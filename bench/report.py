@@ -1,7 +1,7 @@
 """What ``bench.run --json`` wrote, for people: ``python -m bench.report FILE… [--page docs/performance.md] [--plot FILE]``.
 
-Several files are one report: a run in a later file takes the place of the same run in an earlier one. ``--page`` puts the tables
-between the marks of that page; the text around them is written by hand.
+Several files are one report: a run in a later file takes the place of the same run in an earlier one. ``--page`` puts the
+tables between the marks of that page; the text around them is written by hand.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def targets_table(runs: Runs) -> list[str]:
                 ratio = f"{row['figure'] / row['target']:.2f}" if row["target"] else ""
                 verdict = "met" if row["met"] else "**not met**"
             note = f" ({row['note']})" if row["note"] else ""
-            lines.append(f"| {row['what']}{note} | {number(row['figure'])}{unit} | {target} | {ratio} | {verdict} | `{name}` |")
+            lines.append(
+                f"| {row['what']}{note} | {number(row['figure'])}{unit} | {target} | {ratio} | {verdict} | `{name}` |"
+            )
     return lines
 
 
@@ -99,7 +101,10 @@ def plot(runs: Runs, file: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 0.24 * len(rows) + 1.2), width_ratios=(3, 2))
     ratios = [row["figure"] / row["target"] for row in rows]
     left.barh(
-        [row["what"] for row in rows], ratios, color=["#2a7f62" if row["met"] else "#c4572f" for row in rows], height=0.7
+        [row["what"] for row in rows],
+        ratios,
+        color=["#2a7f62" if row["met"] else "#c4572f" for row in rows],
+        height=0.7,
     )
     left.axvline(1.0, color="black", linewidth=0.8)
     left.set_xscale("log")
@@ -110,7 +115,9 @@ def plot(runs: Runs, file: Path) -> None:
         if thing.startswith("100,000 heartbeats")
         for subject, row in by_subject.items()
     ][::-1]
-    right.barh([n for n, _ in bars], [v for _, v in bars], color=["#2a7f62" if n == "Muster" else "#888888" for n, _ in bars])
+    right.barh(
+        [n for n, _ in bars], [v for _, v in bars], color=["#2a7f62" if n == "Muster" else "#888888" for n, _ in bars]
+    )
     for place, (_, value) in enumerate(bars):
         right.text(value, place, f" {number(value)}", va="center")
     right.set_xscale("log")

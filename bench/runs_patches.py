@@ -7,7 +7,9 @@ import os
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import urllib3
 
@@ -59,7 +61,7 @@ def patches_real(bench: Bench) -> list[Row]:
         time.sleep(ESTABLISHED_S)
         fleet = Fleet(Api(server.kubeconfig))
         names = [f"c{number:05d}" for number in range(parents)]
-        together([lambda name=name: fleet.cluster(name) for name in names], WRITERS)  # type: ignore[misc]
+        together([partial(fleet.cluster, name) for name in names], WRITERS)
         raw_rate = _raw_rate(fleet, names)
         with _Seen(server, parents) as seen, muster(server.kubeconfig, folder) as subject:
             assert seen.all.wait(300), f"{len(seen.stamps)} of {parents} statuses were written"
@@ -68,7 +70,7 @@ def patches_real(bench: Bench) -> list[Row]:
         stamps = sorted(seen.stamps.values())
         rate = (parents - 1) / (stamps[-1] - stamps[0])
     return [
-        Row(f"{parents:,} first statuses to a real server: its rate for a bare loop to ours", raw_rate / rate, "×",
+        Row(f"{parents:,} first statuses to a real server: its rate for a bare loop to ours", raw_rate / rate, "×", 1.1,
             note=f"{rate:,.0f} and {raw_rate:,.0f} patches/s"),
         Row("a status there, the whole start of the operator included", cpu_ms, "CPU ms"),
     ]  # fmt: skip
@@ -78,10 +80,8 @@ def _raw_rate(fleet: Fleet, names: list[str]) -> float:
     """Patches a second of eight threads that do nothing else."""
     body = {"status": {"observedGeneration": 0, "total": 1, "healthy": 1, "unhealthy": 0, "unknown": 0}}
     began_s = time.monotonic()
-    together(
-        [lambda name=name: fleet.api.merge(fleet.path("Cluster", name, "status"), body) for name in names],  # type: ignore[misc]
-        WRITERS,
-    )
+    paths = [fleet.path("Cluster", name, "status") for name in names]
+    together([partial(fleet.api.merge, path, body) for path in paths], WRITERS)
     return len(names) / (time.monotonic() - began_s)
 
 
@@ -100,7 +100,7 @@ class _Seen:
         self.stamps: dict[str, float] = {}
         self.all = threading.Event()
 
-    def __enter__(self) -> _Seen:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._read, daemon=True).start()
         return self
 

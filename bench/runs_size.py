@@ -46,6 +46,18 @@ def idle_parents(bench: Bench) -> list[Row]:
 
 
 @run
+def memory(bench: Bench) -> list[Row]:
+    """What one more child weighs, the parents being the same."""
+    parents, few, many = bench((1_000, 100, 1_000), (100, 50, 500))
+    sizes = []
+    for children in (few, many):
+        with operator(f"{parents}x{children}") as (_, subject):
+            sizes.append(subject.rss_bytes())
+    slope = (sizes[1] - sizes[0]) / (parents * (many - few))
+    return [Row(f"memory per child, {parents * few:,} to {parents * many:,} children", slope, "B", 300)]
+
+
+@run
 def first_list(bench: Bench) -> list[Row]:
     """From the start of the process until the status of every parent has been written."""
     children = bench(100_000, 20_000)
@@ -97,7 +109,6 @@ def large(bench: Bench) -> list[Row]:
     slope = (rss[-1] - rss[-2]) / (sizes[-1] - sizes[-2])
     return [
         *rows,
-        Row(f"memory per child, {sizes[-2]:,} to {sizes[-1]:,} children", slope, "B", 300,
-            note="a parent to a hundred children included"),
+        Row(f"memory per child with its share of a parent, {sizes[-2]:,} to {sizes[-1]:,} children", slope, "B"),
         Row(f"cost of an event, {sizes[0]:,} to {sizes[-1]:,} children, most to least", max(costs) / min(costs), "×", 1.15),
     ]  # fmt: skip

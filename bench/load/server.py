@@ -237,9 +237,9 @@ class Face:
         count = self.fleet.count(plural)
         limit = int(request.query.get("limit") or 0) or count
         end = min(at + limit, count)
-        meta = {"resourceVersion": str(version)}
+        meta: dict[str, Any] = {"resourceVersion": str(version)}
         if end < count:
-            meta |= {"continue": f"{end}.{version}", "remainingItemCount": count - end}  # type: ignore[dict-item]
+            meta |= {"continue": f"{end}.{version}", "remainingItemCount": count - end}
         api_version, kind = _KINDS[plural]
         head = {"apiVersion": api_version, "kind": f"{kind}List", "metadata": meta, "items": []}
         body = _encode(head)[:-2] + self.fleet.items(plural, range(at, end)) + b"]}"

@@ -31,7 +31,7 @@ async def nodes_by_cluster(
     return {spec["clusterRef"]["name"]: (name, status.get("healthy"))}
 
 
-@kopf.on.event(GROUP, VERSION, "computenodes")
+@kopf.on.event(GROUP, VERSION, "computenodes")  # type: ignore[arg-type]  # its type has no room for an index
 async def node_seen(spec: kopf.Spec, nodes_by_cluster: kopf.Index[str, tuple[str, bool | None]], **_: Any) -> None:
     cluster = spec["clusterRef"]["name"]
     if cluster not in writing:
