@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -99,6 +100,7 @@ def main() -> int:
         for name, function in RUNS.items():
             print(f"{name:14} {(function.__doc__ or '').splitlines()[0]}")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever runs is ended with us
     names = list(RUNS) if chosen.names == ["all"] else chosen.names
     if unknown := [name for name in names if name not in RUNS]:
         parser.error(f"no such run: {', '.join(unknown)}")
