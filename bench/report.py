@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.run import number
+from bench.result import number
 
 TARGETS, PEERS = "targets", "peers"
 Runs = dict[str, Any]

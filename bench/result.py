@@ -66,6 +66,13 @@ def row(
     return Row(what, statistics.median(values), unit, target, promise, (min(values), max(values)), note)
 
 
+def number(value: float) -> str:
+    """Three figures, more only where they are whole."""
+    if value >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
 @contextmanager
 def served(fleet: str, *, tls: bool = False) -> Iterator[tuple[LoadServer, Path]]:
     """A load server with that fleet, and a folder for the time of it."""

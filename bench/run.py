@@ -24,7 +24,7 @@ from rich.table import Table
 
 from bench import runs_failure, runs_ingest, runs_patches, runs_peers, runs_size  # noqa: F401 - they register their runs
 from bench.load.handle import ROOT
-from bench.result import RUNS, Bench, Row
+from bench.result import RUNS, Bench, Row, number
 
 
 def machine() -> dict[str, Any]:
@@ -57,13 +57,6 @@ def _lines(path: str) -> list[str]:
         return Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-
-
-def number(value: float) -> str:
-    """Three figures, more only where they are whole."""
-    if value >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
 def add(table: Table, name: str, row: Row) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+BENCH = Path(__file__).parents[1] / "bench"
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
 
@@ -24,3 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if reason and item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def bench() -> Callable[[str], ModuleType]:
+    """Loads a module of ``bench`` by its name there: it is no part of the wheel, and the checkout is not on the path."""
+    if "bench" not in sys.modules:
+        file = BENCH / "__init__.py"
+        spec = importlib.util.spec_from_file_location("bench", file, submodule_search_locations=[str(BENCH)])
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules["bench"] = package = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(package)
+    return lambda name: importlib.import_module(f"bench.{name}")

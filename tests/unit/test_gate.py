@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -18,19 +15,9 @@ from actors.core.stream import Stream
 BENCH = Path(__file__).parents[2] / "bench"
 
 
-@pytest.fixture(scope="module")
-def gate() -> Iterator[ModuleType]:
-    """``bench`` is no part of the wheel, and the checkout is not on the path: it is loaded from where it lies."""
-    spec = importlib.util.spec_from_file_location(
-        "bench", BENCH / "__init__.py", submodule_search_locations=[str(BENCH)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules["bench"] = package = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(package)
-    yield importlib.import_module("bench.gate")
-    for name in [each for each in sys.modules if each.partition(".")[0] == "bench"]:
-        del sys.modules[name]
+@pytest.fixture
+def gate(bench: Callable[[str], ModuleType]) -> ModuleType:
+    return bench("gate")
 
 
 def test_what_is_the_same_or_within_the_tolerance_passes(gate: ModuleType) -> None:
