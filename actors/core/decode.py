@@ -31,6 +31,7 @@ __all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec", "
 Claims = tuple[str, ...]
 """The names of all parents that an object claims when they differ, the one that won first (else empty)."""
 
+_CHANGES = frozenset(("ADDED", "MODIFIED", "DELETED"))
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 _PARENT_KEYS_MAX = 65_536
 """Parent keys shared between children (a million children, ten thousand parents). Beyond it the cache starts afresh."""
@@ -154,7 +155,7 @@ class Decoder:
         self._values = getter(places)
         self._version_of = getter([places[3], place(self._tree, "metadata.annotations")])
         self._objects = msgspec.json.Decoder(model)
-        self._events: msgspec.json.Decoder[Any] = msgspec.json.Decoder(event_of(model))
+        self._decode: Callable[[Line], Any] = msgspec.json.Decoder(event_of(model)).decode
         self._loose = msgspec.json.Decoder(_Loose)
         self._pages = msgspec.json.Decoder(_List)
         self._owners = msgspec.json.Decoder(list[_Owner] | None)
@@ -197,15 +198,16 @@ class Decoder:
     def event(self, line: Line) -> tuple[str, Record, Claims] | Bookmark | Refusal:
         """One watch line: its type and the object. Raises ``BadObject``."""
         try:
-            event = self._events.decode(line)
-            if event.type == "BOOKMARK":
-                return self._bookmark(event.object)
-            if event.type in ("ADDED", "MODIFIED", "DELETED"):
+            event = self._decode(line)
+            type_ = event.type
+            if type_ in _CHANGES:
                 record, claims = self._record(event.object)
-                return event.type, record, claims
+                return type_, record, claims
+            if type_ == "BOOKMARK":
+                return self._bookmark(event.object)
         except _BAD as error:
             return self._second_look(line, error)
-        return self._second_look(line, ValueError(f"found the event type {event.type[:40]!r}"))
+        return self._second_look(line, ValueError(f"found the event type {type_[:40]!r}"))
 
     def object(self, raw: bytes | msgspec.Raw) -> tuple[Record, Claims]:
         """One object of a list. Raises ``BadObject``."""
