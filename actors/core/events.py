@@ -177,6 +177,38 @@ class AuditDiffered(Fact):
     sample: str
 
 
+@frozen(kw_only=True)
+class ReaderChosen(Fact):
+    """Where a kind is read: ``reader`` is "thread" (of this process) or "process" (its own)."""
+
+    kind: str
+    reader: str
+    why: str
+
+
+@frozen(kw_only=True)
+class ReaderStarted(Fact):
+    """A process that reads one kind was started; it lists the kind first."""
+
+    kind: str
+    pid: int
+
+
+@frozen(kw_only=True)
+class ReaderDied(Fact):
+    """That process has ended, or was ended since it hung or sent nonsense; another is started after ``retry_s``.
+
+    ``reason``: ended, killed, hung, garbled, not started, crashed. ``pid`` 0 where it was never started.
+    """
+
+    level: ClassVar[str] = "error"
+    kind: str
+    pid: int
+    reason: str
+    message: str
+    retry_s: float
+
+
 # --- parents ----------------------------------------------------------------------------------------------------------
 @frozen(kw_only=True)
 class Reconciled(Fact):

@@ -11,7 +11,7 @@ the other end is broken, and is started anew.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import repeat
+from itertools import islice, repeat
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -195,15 +195,16 @@ class Frames:
         held = self._held
         held += chunk
         found, at = [], 0
-        while len(held) - at >= HEAD_BYTES:
-            size = int.from_bytes(held[at : at + HEAD_BYTES], "big")
-            if not 0 < size <= FRAME_BYTES_MAX:
-                raise FrameError(f"a frame of {size} bytes, expected 1 to {FRAME_BYTES_MAX}")
-            end = at + HEAD_BYTES + size
-            if end > len(held):
-                break
-            found.append(bytes(held[at + HEAD_BYTES : end]))
-            at = end
+        with memoryview(held) as view:
+            while len(view) - at >= HEAD_BYTES:
+                size = int.from_bytes(view[at : at + HEAD_BYTES], "big")
+                if not 0 < size <= FRAME_BYTES_MAX:
+                    raise FrameError(f"a frame of {size} bytes, expected 1 to {FRAME_BYTES_MAX}")
+                end = at + HEAD_BYTES + size
+                if end > len(view):
+                    break
+                found.append(bytes(view[at + HEAD_BYTES : end]))
+                at = end
         if at:
             del held[:at]
         return found
@@ -248,14 +249,16 @@ def changed(mail: StreamChanged) -> Changed:
 
 def parts_of(mail: Objects, part_records: int = PART_RECORDS) -> Iterator[bytes]:
     """The frames of an ``Objects`` of children, one after the other: each is made when it is asked for."""
-    items = list(mail.entries.items())
-    if not items and not mail.replace:
+    left = len(mail.entries)
+    if not left and not mail.replace:
         return
-    starts = range(0, max(1, len(items)), part_records)
-    for start in starts:
-        chosen = items[start : start + part_records]
-        first, last = start == starts[0], start == starts[-1]
-        yield from _frames_of(chosen, mail, first=first, last=last)
+    items = iter(mail.entries.items())
+    first = True
+    while first or left:
+        chosen = list(islice(items, part_records))
+        left -= len(chosen)
+        yield from _frames_of(chosen, mail, first=first, last=not left)
+        first = False
 
 
 def _frames_of(items: list[tuple[str, Record | None]], mail: Objects, *, first: bool, last: bool) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from attrs import frozen
 from .. import __version__
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
 from ..core.model import State
-from ..core.ports import Facts
+from ..core.ports import Facts, Reader
 from ..core.records import RecordStore
 from ..core.restarts import RestartPolicy
 from ..edge.backend import HttpBackend
 from ..edge.dispatcher import POOLS, ThreadDispatcher, WedgedError
 from ..edge.kube import KubeClient
 from ..edge.reader import KubeReader
+from ..edge.reader_choice import ProcessReader, by_size
 from ..edge.recorder import Recorder
 from ..edge.settings import Settings
 from ..edge.settings_load import read_token
@@ -62,15 +64,7 @@ class RealEngine:
             vital=VITAL,
             on_fatal=lambda actor, error: self._system.fatal(actor, error),  # noqa: PLW0108 - it is made below
         )
-        self._reader = KubeReader(
-            self._kube,
-            fleet,
-            clock=self._dispatcher.clock,
-            random=self._dispatcher.random,
-            facts=facts,
-            namespace=settings.namespace,
-            audit_s=settings.audit_interval_s,
-        )
+        self._reader = self._reader_for(settings, facts, fleet)
         self._ended = threading.Event()
         self._recorder = Recorder(self._dispatcher, version=__version__, facts=facts)
         self._record_file = settings.record
@@ -162,6 +156,33 @@ class RealEngine:
     def statistics(self) -> Mapping[str, object]:
         """As ``metrics.GAUGES`` names them."""
         return snapshot(dict(self._system.cells()), self._system.store, self._dispatcher.statistics())
+
+    def _reader_for(self, settings: Settings, facts: Facts, fleet: FleetDefinition) -> Reader:
+        """As ``settings.reader`` says. Parents, and kinds that are few, are read by the threads of a ``KubeReader``."""
+        clock, random, namespace = self._dispatcher.clock, self._dispatcher.random, settings.namespace
+        thread = KubeReader(
+            self._kube,
+            fleet,
+            clock=clock,
+            random=random,
+            facts=facts,
+            namespace=namespace,
+            audit_s=settings.audit_interval_s,
+        )
+        if settings.reader == "thread":
+            return thread
+        return ProcessReader(
+            thread,
+            fleet,
+            choose=by_size(self._kube, fleet, namespace, pause=time.sleep) if settings.reader == "auto" else None,
+            clock=clock,
+            random=random,
+            facts=facts,
+            kubeconfig=settings.kubeconfig,
+            context=settings.context,
+            namespace=namespace,
+            audit_s=settings.audit_interval_s,
+        )
 
     def _tick(self) -> None:
         self._ticked_s = self._clock.now()

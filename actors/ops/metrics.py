@@ -97,6 +97,10 @@ class Metrics:
         self._orphans = counter("muster_parents_missing", "Parents that children name and that are not there.", "kind")
         self._disputes = counter("muster_parents_disputed", "Children that name several parents.", "kind")
         self._audit = counter("muster_audit_differences", "Records that differed from the server: bugs.", "kind")
+        self._readers = counter("muster_readers_chosen", "Where kinds are read.", "kind", "reader")
+        self._reader_lives = counter(
+            "muster_reader_processes", "Reader processes: started, or why dead.", "kind", "what"
+        )
         # Status
         self._writes = counter("muster_status_writes", "Statuses that the API server took.")
         self._write_failures = counter("muster_status_failures", "Statuses that it did not take.", "reason")
@@ -144,6 +148,9 @@ class Metrics:
             events.ParentUnnamed: self._parent_missing,
             events.ParentDisputed: self._parent_disputed,
             events.AuditDiffered: self._audit_differed,
+            events.ReaderChosen: lambda fact: self._readers.labels(fact.kind, fact.reader).inc(),
+            events.ReaderStarted: lambda fact: self._reader_lives.labels(fact.kind, "started").inc(),
+            events.ReaderDied: self._reader_died,
             events.Reconciled: self._reconciled,
             events.StatusWritten: self._status_written,
             events.StatusFailed: self._status_failed,
@@ -226,6 +233,10 @@ class Metrics:
 
     def _parent_disputed(self, fact: events.ParentDisputed) -> None:
         self._disputes.labels(fact.kind).inc()
+
+    def _reader_died(self, fact: events.ReaderDied) -> None:
+        self._reader_lives.labels(fact.kind, fact.reason).inc()
+        self._stream_up.labels(fact.kind).set(0)
 
     def _audit_differed(self, fact: events.AuditDiffered) -> None:
         self._audit.labels(fact.kind).inc(fact.differences)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,8 +15,11 @@ from actors.core.events import Fact
 from actors.core.fleet import MUSTER_FLEET, FleetDefinition
 from actors.core.model import Child, Record
 from actors.core.ports import Objects, StreamChanged
+from actors.edge.dispatcher import SystemClock
 from actors.edge.kube import KubeClient
 from actors.edge.reader import KubeReader
+from actors.edge.reader_choice import ProcessReader
+from actors.edge.reader_process import HUNG_S
 
 
 class Listener:
@@ -67,13 +71,15 @@ def write_config() -> Callable[[Path, str], Path]:
     return _write_config
 
 
-Start = Callable[..., tuple[KubeReader, Listener]]
+AnyReader = KubeReader | ProcessReader
+Start = Callable[..., tuple[AnyReader, Listener]]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a reader on a client; it is stopped at the end, and stopping is quick."""
-    readers: list[KubeReader] = []
+def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Starts a reader on a client; it is stopped at the end, and stopping is quick. Its parameter: thread or process."""
+    readers: list[AnyReader] = []
+    in_process = getattr(request, "param", "thread") == "process"
 
     def starting(
         client: KubeClient,
@@ -82,9 +88,17 @@ def start() -> Iterator[Start]:
         kind: str = "ComputeNode",
         fleet: FleetDefinition = MUSTER_FLEET,
         **options: Any,
-    ) -> tuple[KubeReader, Listener]:
+    ) -> tuple[AnyReader, Listener]:
         listener = Listener()
-        reader = KubeReader(client, fleet, facts=listener.facts.append, namespace=namespace, audit_s=None, **options)
+        facts = listener.facts.append
+        hung_s = options.pop("hung_s", HUNG_S)
+        reader: AnyReader
+        reader = KubeReader(client, fleet, facts=facts, namespace=namespace, audit_s=None, **options)
+        if in_process:
+            reader = ProcessReader(
+                reader, fleet, facts=facts, clock=SystemClock(), random=Random(), kubeconfig=client._kubeconfig or "",
+                namespace=namespace, audit_s=None, hung_s=hung_s, **options,
+            )  # fmt: skip
         readers.append(reader)
         reader.start(kind, 1, listener)
         return reader, listener

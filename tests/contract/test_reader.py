@@ -101,7 +101,9 @@ def api(request: pytest.FixtureRequest, tmp_path: Path, write_config: WriteConfi
 # --- the same on both -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("streamed_list", [True, False])
+@pytest.mark.parametrize(
+    ("start", "streamed_list"), [("thread", True), ("thread", False), ("process", True)], indirect=["start"]
+)
 def test_what_is_there_and_what_changes(api: Api, start: Start, streamed_list: bool) -> None:
     api.create("a", healthy=True)
     api.create("b")
@@ -120,10 +122,11 @@ def test_what_is_there_and_what_changes(api: Api, start: Start, streamed_list: b
     assert listener.of(StreamDown) == listener.of(ObjectRefused) == []
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_a_heartbeat_goes_nowhere(api: Api, start: Start) -> None:
     api.create("a", healthy=True)
     reader, listener = start(api.client, api.namespace)
-    until(lambda: listener.synced and listener.up)
+    until(lambda: listener.synced and listener.up and reader.statistics()[KIND]["synced"])
     count, version = len(listener.mail), reader.statistics()[KIND]["version"]
     for _ in range(20):
         api.report("a", healthy=True)
@@ -146,6 +149,7 @@ def test_rotations_are_told_to_nobody_and_lose_nothing(api: Api, start: Start) -
     assert len(listener.of(Listed)) == 1
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_the_same_name_created_again_is_another_node(api: Api, start: Start) -> None:
     api.create("a", healthy=False)
     _, listener = start(api.client, api.namespace)
@@ -159,6 +163,7 @@ def test_the_same_name_created_again_is_another_node(api: Api, start: Start) -> 
     assert len(listener.by_uid) == 1
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_a_silent_node_is_reported_at_its_deadline_and_again_when_it_speaks(api: Api, start: Start) -> None:
     """On a stream that carries nothing else: the watch is resumed for proof first."""
     api.create("a", healthy=True)
@@ -196,6 +201,7 @@ def test_a_broken_connection_is_resumed_and_nothing_is_missed(api: Api, start: S
     assert len(listener.of(Listed)) == 1
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_a_relist_replaces_and_a_new_epoch_lists_anew(api: Api, start: Start) -> None:
     api.create("a", healthy=True)
     reader, listener = start(api.client, api.namespace)
@@ -214,6 +220,7 @@ def test_a_relist_replaces_and_a_new_epoch_lists_anew(api: Api, start: Start) ->
     assert len(listener.mail) == count
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_parents_come_with_every_version_and_take_a_status(api: Api, start: Start) -> None:
     path = MUSTER_FLEET.parent.path(api.namespace)
     spec = {"heartbeatTimeout": "90s", "minHealthy": 2}
@@ -259,6 +266,7 @@ def test_an_audit_finds_and_repairs_what_was_lost(api: Api, start: Start) -> Non
     assert set(listener.held) == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_a_kind_that_is_missing_is_told_and_found_when_it_comes(api: Api, start: Start) -> None:
     kind = f"Gadget{uuid.uuid4().hex[:6]}"
     plural, group = kind.lower() + "s", "test.muster.dev"

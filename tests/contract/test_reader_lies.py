@@ -136,6 +136,7 @@ def test_a_line_that_is_cut_is_resumed_before_it(lie: Lie) -> None:
     assert listener.of(ObjectRefused) == []
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_bad_objects_are_left_out_and_named_while_the_stream_lives(lie: Lie) -> None:
     bad = event("MODIFIED", "a", 101, healthy="yes") + b"nonsense\n" + event("ADDED", "b", 102).replace(b"ns", b"\xff")
 
@@ -151,6 +152,7 @@ def test_bad_objects_are_left_out_and_named_while_the_stream_lives(lie: Lie) -> 
     assert len(liar.requests) == 1
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_a_half_open_stream_is_found_and_turns_nobody_silent(lie: Lie) -> None:
     """The connection takes and keeps everything; only our own clock can tell."""
 
@@ -214,6 +216,7 @@ def test_the_server_is_not_flooded_when_it_refuses(lie: Lie) -> None:
     assert not listener.synced
 
 
+@pytest.mark.parametrize("start", ["thread", "process"], indirect=True)
 def test_stopping_does_not_wait_for_a_server_that_says_nothing(lie: Lie) -> None:
     def script(sock: socket.socket, target: str, number: int) -> None:
         sock.recv(1)  # until the client is gone
