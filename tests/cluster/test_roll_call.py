@@ -57,7 +57,9 @@ class Beats:
             self._over.wait(max(0.0, began_s + 1.5 - time.monotonic()))
 
 
+@pytest.mark.parametrize("reader", ["thread", "process"])
 def test_counts_are_the_truth_after_every_change(
+    reader: str,
     server: RealApiServer,
     fleet: Fleet,
     operator: Callable[..., Operator],
@@ -66,7 +68,7 @@ def test_counts_are_the_truth_after_every_change(
     """Every way in which a fleet changes, on one server in one life of the operator: what one change leaves behind (a phantom,
     a stale version, a parent not woken) shows at the next."""
     repairs = backend("--quota", "10/1s")
-    muster = operator(repairs.url, cold_start="0s").ready()
+    muster = operator(repairs.url, cold_start="0s", reader=reader).ready()
     upset = len(muster.lines("stream_down"))  # "storage is (re)initializing", while the kinds are new to the server
     took: dict[str, float] = {}
 
