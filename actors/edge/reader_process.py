@@ -233,8 +233,8 @@ class ReaderProcess:
         assert process.stdout is not None
         commands, reports = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(commands, False)
-        os.set_blocking(reports, False)
         frames, to_send = Frames(), bytearray(self._first_words())
+        buffer = memoryview(bytearray(READ_BYTES))  # for all reads: fresh ones of that size cost more than what is in them
         quiet_s, looked_s, limit_s = 0.0, self._clock.now(), max(START_S, self._hung_s)
         with selectors.DefaultSelector() as selector:
             selector.register(heard, selectors.EVENT_READ)
@@ -250,16 +250,17 @@ class ReaderProcess:
                         selector.register(commands, selectors.EVENT_WRITE)
                     else:
                         selector.unregister(commands)
-                chunk = _read_some(reports)
-                if chunk is None:
+                ready = {key.fd for key, _ in selector.select(_LOOK_S)}
+                if heard in ready:
+                    _drain(heard)
+                if reports not in ready:
                     now = self._clock.now()
                     quiet_s += min(now - looked_s, _GAP_MAX_S)
                     looked_s = now
                     if quiet_s >= limit_s:
                         return _Death("hung", f"no sign of life for {quiet_s:.0f} s; is the machine overloaded?")
-                    selector.select(_LOOK_S)
-                    _drain(heard)
                     continue
+                chunk = buffer[: os.readv(reports, [buffer])]
                 if not chunk:
                     frames.end()
                     return _how_it_ended(process, _ENDS_S) or _Death(
@@ -391,14 +392,6 @@ def _how_it_ended(process: subprocess.Popen[bytes], within_s: float) -> _Death |
         return _Death("killed", f"it was killed by signal {-code}")
     cure = _CURES.get(number)
     return _Death("killed", f"it was killed by {number.name}" + (f"; {cure}" if cure else ""))
-
-
-def _read_some(descriptor: int) -> bytes | None:
-    """What there is; b"" at the end; None when there is nothing yet."""
-    try:
-        return os.read(descriptor, READ_BYTES)
-    except BlockingIOError:
-        return None
 
 
 def _write_some(descriptor: int, data: bytearray) -> None:

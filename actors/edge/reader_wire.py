@@ -190,7 +190,7 @@ class Frames:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes | memoryview) -> list[bytes]:
         """The frames that ``chunk`` completes; FrameError for a length that no frame has."""
         held = self._held
         held += chunk
