@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random as Dice
 from typing import Any
 
@@ -63,7 +63,7 @@ class _Run:
 class _Kind:
     """One kind's state. ``intake`` outlives restarts of the watcher, so that the clocks of its children go on."""
 
-    def __init__(self, fleet: FleetDefinition, kind: str, namespace: str) -> None:
+    def __init__(self, fleet: FleetDefinition, kind: str, namespace: str, seen: int) -> None:
         self.kind = kind
         self.decoder = Decoder(fleet, kind)
         self.path = self.decoder.ref.path(namespace if self.decoder.ref.namespaced else "")
@@ -72,7 +72,7 @@ class _Kind:
         self.commands: deque[tuple[str, ParentKey | None, float | None]] = deque()
         self.timeouts: dict[ParentKey, float] = {}
         self.run: _Run | None = None
-        self.intake = Intake(kind, beats=self._beats)
+        self.intake = Intake(kind, beats=self._beats, version=seen)
         self.broken: Exception | None = None
 
     def begin_again(self, now: float) -> None:
@@ -98,7 +98,10 @@ class _Kind:
 
 
 class KubeReader:
-    """``Reader`` over HTTP. ``namespace`` "" reads all namespaces. ``audit_s`` None: no audits."""
+    """``Reader`` over HTTP. ``namespace`` "" reads all namespaces. ``audit_s`` None: no audits.
+
+    ``seen``: by kind, the version up to which a reader before this one had seen everything; no older list is believed.
+    """
 
     def __init__(
         self,
@@ -112,12 +115,14 @@ class KubeReader:
         audit_s: float | None = AUDIT_S,
         watch_s: int = WATCH_S,
         streamed_list: bool = True,
+        seen: Mapping[str, int] | None = None,
     ) -> None:
         self._client, self._facts = client, facts
         self._clock: Clock = clock or SystemClock()
         self._random: Random = random or Dice()  # noqa: S311 - jitter
         self._audit_s, self._watch_s, self._streamed_list = audit_s, watch_s, streamed_list
-        self._kinds = {ref.kind: _Kind(fleet, ref.kind, namespace) for ref in fleet.kinds}
+        seen = seen or {}
+        self._kinds = {ref.kind: _Kind(fleet, ref.kind, namespace, seen.get(ref.kind, 0)) for ref in fleet.kinds}
         self._wanted = threading.Event()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []

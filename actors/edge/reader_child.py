@@ -104,6 +104,7 @@ class ReadingChild:
             audit_s=setup.audit_s,
             watch_s=setup.watch_s,
             streamed_list=setup.streamed_list,
+            seen={setup.kind: setup.seen},
         )
         threading.Thread(target=self._write, name="writer", daemon=True).start()
 

@@ -6,8 +6,8 @@ begins anew after a death. Callers (dispatcher workers) only note what they want
 
 The process holds nothing that cannot be had again. When it dies (ended, killed, silent for ``HUNG_S``, a frame that nobody can
 read) the watcher hears that its stream is down, and after a backoff another process lists the kind under the same epoch: its
-first mail replaces. What is lost are the heartbeat clocks: first sights start them anew, by the rule of ``core.intake`` for any
-start.
+first mail replaces, and no list older than what was seen is believed. What is lost are the heartbeat clocks: first sights start
+them anew, by the rule of ``core.intake`` for any start.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from attrs import define, frozen
 
 from ..core.events import ReaderDied, ReaderStarted
@@ -118,6 +119,7 @@ class ReaderProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._shared = Shared()
         self._staged: dict[str, Record | None] | None = None
+        self._seen = 0  # up to which version: the next process believes no list that is older
 
     # --- callers ------------------------------------------------------------------------------------------------------
     def start(self, epoch: int, deliver: Deliver) -> None:
@@ -234,7 +236,9 @@ class ReaderProcess:
         commands, reports = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(commands, False)
         frames, to_send = Frames(), bytearray(self._first_words())
-        buffer = memoryview(bytearray(READ_BYTES))  # for all reads: fresh ones of that size cost more than what is in them
+        buffer = memoryview(
+            bytearray(READ_BYTES)
+        )  # for all reads: fresh ones of that size cost more than what is in them
         quiet_s, looked_s, limit_s = 0.0, self._clock.now(), max(START_S, self._hung_s)
         with selectors.DefaultSelector() as selector:
             selector.register(heard, selectors.EVENT_READ)
@@ -281,7 +285,7 @@ class ReaderProcess:
         if isinstance(report, Part):
             self._part(report, run)
         elif isinstance(report, Pulse):
-            self.pulse = report
+            self.pulse, self._seen = report, report.version
         elif isinstance(report, Told):
             self._facts(report.fact())
         elif isinstance(report, Changed) and report.epoch == run.epoch:
@@ -290,6 +294,7 @@ class ReaderProcess:
     def _part(self, part: Part, run: _Run) -> None:
         """Parts of a replacement gather until the last one: it is one mail, or nothing when another begins meanwhile."""
         entries = part.entries(self.kind, self._shared)
+        self._seen = max(self._seen, max(part.version, default=0))
         if part.replace:
             if part.first:
                 self._staged = entries
@@ -308,7 +313,7 @@ class ReaderProcess:
         with self._lock:
             self._untold = dict.fromkeys(self._timeouts)
             self._wishes.begin, self._wishes.relist = True, False
-        return frame_of(self._setup) + self._next_words()
+        return frame_of(msgspec.structs.replace(self._setup, seen=self._seen)) + self._next_words()
 
     def _next_words(self) -> bytes:
         """What has been asked since: timeouts first, because a list is judged by them."""

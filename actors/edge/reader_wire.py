@@ -46,7 +46,10 @@ class FrameError(MusterError):
 
 # --- main → child -----------------------------------------------------------------------------------------------------
 class Setup(msgspec.Struct, array_like=True, frozen=True, tag=0):
-    """The first frame: all that a ``KubeReader`` needs. ``fleet`` is a ``core.graph``, with one child kind."""
+    """The first frame: all that a ``KubeReader`` needs. ``fleet`` is a ``core.graph``, with one child kind.
+
+    ``seen``: the version up to which processes before this one had seen everything.
+    """
 
     kind: str
     kubeconfig: str
@@ -56,6 +59,7 @@ class Setup(msgspec.Struct, array_like=True, frozen=True, tag=0):
     audit_s: float | None
     watch_s: int
     streamed_list: bool
+    seen: int = 0
 
 
 class Begin(msgspec.Struct, array_like=True, frozen=True, tag=1):

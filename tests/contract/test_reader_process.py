@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from actors.core.events import ReaderDied, ReaderStarted
+from actors.core.events import Listed, ReaderDied, ReaderStarted, StreamDown
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Child, ParentKey
 from actors.core.ports import Objects, StreamChanged
@@ -311,6 +311,27 @@ def test_killed_in_the_middle_of_a_list_another_one_lists_from_the_beginning(pum
 
     assert [len(mail.entries) for mail in listener.of(Objects)] == [5_000], "one replacement, however many parts"
     assert set(listener.held.values()) == {True}
+
+
+def test_another_one_believes_no_list_that_is_older_than_what_was_seen(pump: Any, start: Start) -> None:
+    def script(number: int) -> Iterator[bytes]:
+        for name in ("a", "ghost") if number == 2 else ("a",):
+            yield event("ADDED", name, 1, healthy=True)
+        yield event("BOOKMARK", version={1: 100, 2: 90}.get(number, 110), **END)
+        if number == 1:
+            yield event("MODIFIED", "a", 105, healthy=False)
+        if number != 2:
+            server.done.wait(20.0)
+
+    server, begin = pump(script)
+    reader, listener = begin()
+    until(lambda: listener.held == {"a": False})
+    os.kill(pid_of(reader), signal.SIGKILL)
+    until(lambda: len(listener.of(Listed)) == 2)
+
+    assert server.served >= 3
+    assert "the server lags" in listener.of(StreamDown)[0].message
+    assert {record.name for mail in listener.of(Objects) for record in mail.entries.values()} == {"a"}
 
 
 def test_while_nobody_takes_its_mail_it_reads_on_and_keeps_the_newest_only(pump: Any, start: Start) -> None:
