@@ -35,7 +35,9 @@ from .reader_wire import Setup
 __all__ = ["LARGE", "Choice", "ProcessReader", "by_size", "count", "processors"]
 
 LARGE = 20_000
-"""Objects of a kind from which on it is read by a process."""
+"""Objects of a kind from which on it is read by a process. Beating every ten seconds they are 2,000 events a second: some 2 %
+of a processor, and an eighth of what a thread keeps up with beside a busy one. Below it a process would cost 48 MiB and gain
+nothing that anybody notices."""
 ASK_S = 5.0
 ASK_AGAIN_S = 1.0
 ASKS_MAX = 3
