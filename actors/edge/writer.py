@@ -1,8 +1,8 @@
 """Status patches and Events: everything that Muster writes to the API server.
 
 A status patch carries the resourceVersion that it was computed from, because nothing else protects a parent that was created
-again under the same name: the server accepts a wrong uid in a status patch (tried). Events are best effort and cheap:
-repetitions are counted in the first one's series, which is all that the server lets anybody change of an Event.
+again under the same name: the server accepts a wrong uid in a status patch (tried). Events are best effort and bounded; which of
+them leave is decided in ``core.correlator``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from attrs import define
 
-from ..core.errors import NotFound, Unreachable
+from ..core.correlator import Correlator, Series
+from ..core.errors import Conflict, NotFound, Unreachable
 from ..core.fleet import FleetDefinition
 from ..core.model import EventNote, ParentKey
 from ..core.ports import Clock, Written
@@ -25,12 +25,6 @@ from .kube import KubeClient
 __all__ = ["KubeStatusWriter"]
 
 MERGE_PATCH = "application/merge-patch+json"
-SERIES_S = 600.0
-"""Repetitions of an Event within this long are counted in it (client-go's correlator uses the same ten minutes)."""
-EVENT_PAUSE_S = 10.0
-"""Events of one reason on one object with ever new words: at most one in so long; the rest is dropped. Arbitrary."""
-_SERIES_MAX = 4096
-_NOTE_BYTES_MAX = 1024  # events.k8s.io/v1 refuses more
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -43,13 +37,12 @@ class _Object(msgspec.Struct):
     status: dict[str, Any] | None = None
 
 
-@define
-class _Series:
-    name: str
-    note: str
-    count: int
-    at_s: float
-    path: str
+class _SeriesSeen(msgspec.Struct):
+    count: int = 1
+
+
+class _Event(msgspec.Struct):
+    series: _SeriesSeen | None = None
 
 
 class KubeStatusWriter:
@@ -59,7 +52,9 @@ class KubeStatusWriter:
         self._client, self._fleet = client, fleet
         self._clock: Clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._series: dict[tuple[str, str], _Series] = {}
+        self._correlator = Correlator()
+        self._created_count = 0
+        self._repeated_count = 0
 
     def patch_status(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
         """See ``StatusWriter``. The resourceVersion is the guard: the server ignores a wrong uid in a status patch."""
@@ -74,62 +69,64 @@ class KubeStatusWriter:
             raise Unreachable(f"{self._client.server}: PATCH {path}: the answer cannot be read: {error}") from error
 
     def record_event(self, parent: ParentKey, uid: str, note: EventNote) -> None:
-        """See ``StatusWriter``. Repetitions within ten minutes are counted in the first one's series."""
-        text = note.note.encode()[:_NOTE_BYTES_MAX].decode("utf-8", "ignore")
-        now = self._clock.now()
-        key = (uid, note.reason)
+        """See ``StatusWriter``. What has been said before is counted in the first one's series."""
         with self._lock:
-            series = self._series.get(key)
-            if series is not None and now - series.at_s < SERIES_S:
-                if series.note == text:
-                    series.count += 1
-                elif now - series.at_s < EVENT_PAUSE_S:
-                    return
-                else:
-                    series = None
-            else:
-                series = None
-        if series is not None:
-            stamp = _micro_time(self._clock.wall())
-            body = {"series": {"count": series.count, "lastObservedTime": stamp}}
+            series = self._correlator.take(parent, uid, note, self._clock.now())
+        if series is None:
+            return
+        path = f"/apis/events.k8s.io/v1/namespaces/{parent.namespace or 'default'}/events"
+        if series.known:
             try:
-                self._client.request("PATCH", series.path, body=body, content_type=MERGE_PATCH)
-            except NotFound:  # it has expired there
-                pass
-            else:
-                series.at_s = now
+                self._count(f"{path}/{series.name}", series)
                 return
-        self._create_event(parent, uid, note, text, key)
+            except NotFound:  # it has expired there
+                series.count, series.known = 1, False
+        try:
+            self._client.request("POST", path, body=self._event(parent, uid, note, series))
+        except Conflict:  # an earlier process has said so
+            self._join(f"{path}/{series.name}", series)
+        else:
+            self._created_count += 1
+        series.known = True
 
-    def _create_event(self, parent: ParentKey, uid: str, note: EventNote, text: str, key: tuple[str, str]) -> None:
+    def statistics(self) -> dict[str, int]:
+        """Events by what became of them, since this process began."""
+        dropped = self._correlator.dropped_count
+        return {"created": self._created_count, "counted": self._repeated_count, "dropped": dropped}
+
+    def _join(self, path: str, series: Series) -> None:
+        """Go on in the Event of that name. We may not read it, but an empty patch changes nothing and is answered with it."""
+        answer = self._client.request("PATCH", path, body={}, content_type=MERGE_PATCH)
+        try:
+            found = msgspec.json.decode(answer.body, type=_Event)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unreachable(f"{self._client.server}: PATCH {path}: the answer cannot be read: {error}") from error
+        series.count += 1 if found.series is None else found.series.count
+        self._count(path, series)
+
+    def _count(self, path: str, series: Series) -> None:
+        """The series is all that the server lets anybody change of an Event."""
+        said = {"count": series.count, "lastObservedTime": _micro_time(self._clock.wall())}
+        self._client.request("PATCH", path, body={"series": said}, content_type=MERGE_PATCH)
+        self._repeated_count += 1
+
+    def _event(self, parent: ParentKey, uid: str, note: EventNote, series: Series) -> dict[str, Any]:
         ref = self._fleet.parent
-        namespace = parent.namespace or "default"
         regarding = {"apiVersion": ref.api_version, "kind": ref.kind, "name": parent.name, "uid": uid}
         regarding |= {"namespace": parent.namespace} if parent.namespace else {}
-        body = {
+        return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": parent.name[:57].rstrip("-.") + "-", "namespace": namespace},
+            "metadata": {"name": series.name, "namespace": parent.namespace or "default"},
             "eventTime": _micro_time(self._clock.wall()),
             "reportingController": "muster.dev/muster",
             "reportingInstance": socket.gethostname()[:128] or "muster",
             "action": note.action,
             "reason": note.reason,
             "type": note.type,
-            "note": text,
+            "note": series.note,
             "regarding": regarding,
         }
-        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        answer = self._client.request("POST", path, body=body)
-        try:
-            name = msgspec.json.decode(answer.body, type=_Object).metadata.name
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return
-        with self._lock:
-            self._series.pop(key, None)
-            while len(self._series) >= _SERIES_MAX:
-                del self._series[next(iter(self._series))]
-            self._series[key] = _Series(name, text, 1, self._clock.now(), f"{path}/{name}")
 
 
 def _micro_time(wall_s: float) -> str:

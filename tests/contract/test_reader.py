@@ -247,6 +247,28 @@ def test_parents_come_with_every_version_and_take_a_status(api: Api, start: Star
     assert [(each["reason"], each["series"]["count"]) for each in events] == [("RepairsHeld", 2)]
 
 
+def test_what_is_said_again_is_counted_also_by_a_later_process(api: Api) -> None:
+    """An empty patch reads the Event: the operator may create and patch Events and nothing else."""
+    parent, uid = ParentKey(api.namespace, "c1"), str(uuid.uuid4())
+    path = f"/apis/events.k8s.io/v1/namespaces/{api.namespace}/events"
+    held = EventNote(type="Warning", reason="TooManyUnhealthy", action="HoldRepairs", note="5 of 9")
+
+    for _ in range(3):
+        writer = KubeStatusWriter(api.client, MUSTER_FLEET)
+        for _ in range(2):
+            writer.record_event(parent, uid, held)
+    writer.record_event(
+        parent, uid, EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs", note="1 of 9")
+    )
+
+    found = {each["reason"]: each for each in api.client.request("GET", path).json()["items"]}
+    assert found.keys() == {"TooManyUnhealthy", "RepairsAllowed"}
+    assert found["TooManyUnhealthy"]["series"]["count"] == 6
+    assert found["TooManyUnhealthy"]["series"]["lastObservedTime"] > found["TooManyUnhealthy"]["eventTime"]
+    assert "series" not in found["RepairsAllowed"]
+    assert found["RepairsAllowed"]["regarding"]["name"] == "c1"
+
+
 def test_an_audit_finds_and_repairs_what_was_lost(api: Api, start: Start) -> None:
     for name in "abc":
         api.create(name, healthy=True)

@@ -355,17 +355,58 @@ def test_events_are_made_once_and_repetitions_counted(server: Server, client: Ku
         writer.record_event(ParentKey("ns", "c1"), "uid", note)
 
     first, second, third, fourth = server.asked
-    assert [asked.method for asked in server.asked] == ["POST", "PATCH", "PATCH", "POST"]
+    assert [asked.method for asked in server.asked] == ["POST", "PATCH", "PATCH", "PATCH"]
     assert first.path == "/apis/events.k8s.io/v1/namespaces/ns/events"
     assert first.body["regarding"] == {
         "apiVersion": "muster.dev/v1alpha1", "kind": "Cluster", "name": "c1", "namespace": "ns", "uid": "uid",
     }  # fmt: skip
     assert first.body["note"] == "é" * 512
-    assert first.body["metadata"] == {"generateName": "c1-", "namespace": "ns"}
+    name = first.body["metadata"]["name"]
+    assert name.startswith("c1.")
     assert first.body["eventTime"] == "2025-06-15T15:06:40.000000Z"
-    assert second.path == first.path + "/c1.x"
-    assert (second.body["series"]["count"], third.body["series"]["count"]) == (2, 3)
-    assert fourth.body["reason"] == "RepairsHeld"
+    assert {each.path for each in (second, third, fourth)} == {f"{first.path}/{name}"}
+    assert [each.body["series"]["count"] for each in (second, third, fourth)] == [2, 3, 4]
+    assert second.body["series"]["lastObservedTime"] == "2025-06-15T15:06:41.000000Z"
+    assert writer.statistics() == {"created": 1, "counted": 3, "dropped": 0}
+
+
+def test_a_later_process_counts_on_in_the_event_of_an_earlier_one(server: Server, client: KubeClient) -> None:
+    """Else each restart of an operator leaves an Event for each parent that it has something to say of."""
+    events: dict[str, Any] = {}
+
+    def answer(asked: Asked) -> Answer:
+        name = asked.path.rpartition("/")[2] if asked.method == "PATCH" else asked.body["metadata"]["name"]
+        if asked.method == "POST" and name in events:
+            return 409, failure(409), {}
+        events[name] = events.get(name, {}) | asked.body
+        return 200, events[name], {}
+
+    server.answer = answer
+    note = EventNote(type="Warning", reason="InvalidSpec", note="spec.repair: must be …")
+
+    for _ in range(3):
+        writer = KubeStatusWriter(client, MUSTER_FLEET, HandClock())
+        writer.record_event(ParentKey("ns", "c1"), "uid", note)
+        writer.record_event(ParentKey("ns", "c1"), "uid", note)
+
+    (event,) = events.values()
+    assert event["series"]["count"] == 6
+    assert [asked.method for asked in server.asked] == ["POST", "PATCH", *(["POST", "PATCH", "PATCH", "PATCH"] * 2)]
+    assert writer.statistics() == {"created": 0, "counted": 2, "dropped": 0}
+
+
+def test_an_event_that_was_not_made_is_made_with_the_next_word(server: Server, client: KubeClient) -> None:
+    answers: Iterator[Answer] = iter([(500, failure(500), {}), (201, {"metadata": {"name": "x"}}, {})])
+    server.answer = lambda asked: next(answers)
+    writer = KubeStatusWriter(client, MUSTER_FLEET, HandClock())
+    note = EventNote(type="Normal", reason="R", note="same")
+
+    with pytest.raises(Unreachable):
+        writer.record_event(ParentKey("ns", "c1"), "uid", note)
+    writer.record_event(ParentKey("ns", "c1"), "uid", note)
+
+    assert [asked.method for asked in server.asked] == ["POST", "POST"]
+    assert writer.statistics() == {"created": 1, "counted": 0, "dropped": 0}
 
 
 def test_events_of_ever_new_words_are_thinned(server: Server, client: KubeClient) -> None:
