@@ -240,6 +240,7 @@ class ClusterActor(Behaviour):
     def _look(self, cause: str) -> None:
         self.ctx.cancel("debounce")
         self.ctx.cancel("write")  # it waited for a look; a timer of its own, so that it puts off no cooldown's end
+        changed_s = self._debounce.first_s
         self._debounce.looked()
         if self._parent is None or self._missing:
             return
@@ -252,7 +253,10 @@ class ClusterActor(Behaviour):
         changed = not _same(plan.status, parent.status)
         self._execute(plan, changed)
         took_s = self.ctx.clock.now() - started_s
-        self.ctx.emit(Reconciled(parent=str(self.key), cause=self._cause or cause, changed=changed, seconds=took_s))
+        waited_s = None if changed_s is None else started_s - changed_s
+        self.ctx.emit(Reconciled(
+            parent=str(self.key), cause=self._cause or cause, changed=changed, seconds=took_s, waited_s=waited_s
+        ))  # fmt: skip
         self._cause = ""
         self._stay()
 

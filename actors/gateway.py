@@ -173,6 +173,7 @@ class BatchGatewayActor(Behaviour):
             for at_s, answers in again.items():  # the instant of the first answer: cooldowns count from it
                 self.ctx.tell(asker.ref, ItemsAnswered(answers=answers, at_s=at_s))
         change = self._queue.want(parent, items, now)
+        self._counts["items_added"] += change.added
         if items and self._down is not None:
             self._tell_state(asker, reachable=False)
         self._answer_withdrawn(((item, "withdrawn") for item in change.withdrawn), now)
@@ -487,14 +488,10 @@ class BatchGatewayActor(Behaviour):
     def statistics(self) -> dict[str, object]:
         """Queue, slots, gates, and counters of this incarnation (the ledger's are of the process)."""
         now = self.ctx.clock.now()
+        ages_s = [now - opened.slot.taken_s for opened in list(self._calls.values())]
         return {
-            "queue": self._queue.statistics(now),
-            "suspect_groups": len(self._suspects),
-            "ledger": self._ledger.statistics(now),
-            "calls_in_flight": len(self._calls),
-            "pause_s": max(0.0, self._pause.until_s - now),
-            "breaker": self._breaker.state.value,
-            "reachable": self._down is None,
-            "draining": self._draining,
-            "counts": dict(self._counts),
-        }
+            "queue": self._queue.statistics(now), "suspect_groups": len(self._suspects),
+            "ledger": self._ledger.statistics(now), "calls_in_flight": len(ages_s), "calls_age_s": ages_s,
+            "pause_s": max(0.0, self._pause.until_s - now), "breaker": self._breaker.state.value,
+            "reachable": self._down is None, "draining": self._draining, "counts": dict(self._counts),
+        }  # fmt: skip

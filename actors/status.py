@@ -64,6 +64,7 @@ class StatusActor(Behaviour):
         self._event_running = False
         self._drains: list[Callable[[], None]] = []
         self._draining = False
+        self._wanted_count = 0
         self._written_count = 0
         self._failed_count = 0
 
@@ -95,6 +96,7 @@ class StatusActor(Behaviour):
                 self._ready.append(key)
 
     def _wanted(self, wish: StatusWanted) -> None:
+        self._wanted_count += 1
         lane = self._lanes.setdefault(wish.parent, _Lane())
         if lane.current is None and lane.waiting is None:
             self._ready.append(wish.parent)
@@ -208,8 +210,8 @@ class StatusActor(Behaviour):
 
     def statistics(self) -> dict[str, object]:
         return {
-            "waiting": len(self._lanes), "in_flight": self._in_flight_count, "written": self._written_count,
-            "failed": self._failed_count, "events_waiting": len(self._events),
+            "waiting": len(self._lanes), "in_flight": self._in_flight_count, "wanted": self._wanted_count,
+            "written": self._written_count, "failed": self._failed_count, "events_waiting": len(self._events),
         }  # fmt: skip
 
 

@@ -199,6 +199,14 @@ class System:
         """Statistics of every static actor by name. Any thread; touches no mailbox."""
         return [(name, statistics_of(ref)) for name, ref in list(self.refs.items())]
 
+    def mailboxes(self) -> list[tuple[str, int]]:
+        """Every actor's name and how many messages wait for it, parents' too. Any thread; O(actors), for a scrape."""
+        directory = self.refs.get("directory")
+        cell = directory._actor_weakref() if directory is not None else None  # noqa: SLF001  as in statistics_of
+        parents = list(cell.children.values()) if isinstance(cell, Cell) else []
+        cells = [ref._actor_weakref() for ref in [*list(self.refs.values()), *parents]]  # noqa: SLF001  as above
+        return [(each.name, each.actor_inbox.depth()) for each in cells if isinstance(each, Cell)]
+
     def _escalated(self, reason: str) -> None:
         self._ended(End(kind=EndKind.ESCALATED, reason=reason))
 

@@ -209,16 +209,31 @@ class ReaderDied(Fact):
     retry_s: float
 
 
+@frozen(kw_only=True)
+class RequestAnswered(Fact):
+    """A request to the API server came to its answer's headers after ``seconds``; ``code`` "<error>": there was none."""
+
+    level: ClassVar[str] = "debug"
+    method: str
+    host: str
+    code: str
+    seconds: float
+
+
 # --- parents ----------------------------------------------------------------------------------------------------------
 @frozen(kw_only=True)
 class Reconciled(Fact):
-    """One reconcile ran. ``changed`` says whether it wanted another status than the last."""
+    """One reconcile ran. ``changed`` says whether it wanted another status than the last.
+
+    ``waited_s`` since the first change that it is for; None where a deadline or a retry called for it.
+    """
 
     level: ClassVar[str] = "debug"
     parent: str
     cause: str
     changed: bool
     seconds: float = 0.0
+    waited_s: float | None = None
 
 
 @frozen(kw_only=True)

@@ -230,6 +230,11 @@ class Intake:
     def __len__(self) -> int:
         return len(self._slots)
 
+    @property
+    def heard_s(self) -> float:
+        """When the server last proved that the stream lives, by a frame or by answering a resumed watch; -infinity: never."""
+        return max(self._frame_at_s, self._up_at_s)
+
     # --- the stream's own state ---
 
     def stream_down(self, now: float) -> None:

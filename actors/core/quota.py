@@ -181,6 +181,7 @@ class Ledger:
         waits = self._opens_ns is None or now_ns < self._opens_ns
         return {
             "quota": str(self.quota),
+            "max": self.quota.calls,
             "free": 0 if waits else self.quota.calls - opened - held,
             "open": opened,
             "spent": held,

@@ -196,14 +196,27 @@ class ThreadDispatcher:
         self.on_fatal(actor, error)
 
     def statistics(self) -> dict[str, object]:
-        """Thread counts and depths, for people."""
+        """Thread counts and depths, for people; ``turns`` as ``turns`` has them."""
         return {
             "workers": len(self._workers),
+            "turns": self.turns(),
             "leaked_threads": self._leaked_count,
             "ready": self._ready.qsize(),
             "timers": self._timers.count(),
             "pools": {name: pool.statistics() for name, pool in self._pools.items()},
         }
+
+    def turns(self) -> list[tuple[str, float]]:
+        """Who keeps a worker at this moment, and for how long with one message as the watchdog has seen it (whole looks)."""
+        now_s = self.clock.now()
+        with self._workers_lock:
+            workers = list(self._workers)
+        busy = [(worker, worker.mailbox) for worker in workers]
+        return [
+            (getattr(mailbox.actor, "name", "") or "?", now_s - worker.seen_s if worker.seen is mailbox else 0.0)
+            for worker, mailbox in busy
+            if mailbox is not None
+        ]
 
     # --- workers ------------------------------------------------------------------------------------------------------
     def _add_worker(self) -> None:
@@ -242,6 +255,7 @@ class ThreadDispatcher:
         with self._workers_lock:
             workers = list(self._workers)
         for worker in workers:
+            worker.look(now_s)
             mailbox = worker.mailbox
             cell = mailbox.actor if mailbox is not None else None
             if mailbox is None or not isinstance(cell, Cell):
@@ -272,6 +286,17 @@ class _Worker(threading.Thread):
         self._dispatcher = dispatcher
         self.mailbox: Mailbox | None = None
         self.abandoned = False
+        # Of the watchdog: the mailbox and the message that it has seen here since then. A clock for each turn would cost more.
+        self.seen: Mailbox | None = None
+        self.seen_s = 0.0
+        self._message: object = None
+
+    def look(self, now_s: float) -> None:
+        """The watchdog: the same message in the same mailbox as at the last look is one that has not come back."""
+        mailbox = self.mailbox
+        message = mailbox.current if mailbox is not None else None
+        if mailbox is not self.seen or message is not self._message:
+            self.seen, self._message, self.seen_s = mailbox, message, now_s
 
     @property
     def busy(self) -> bool:

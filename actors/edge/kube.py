@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -31,6 +32,8 @@ from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewCon
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from ..core.errors import ApiError, SettingsError, Undecodable, Unreachable
+from ..core.events import RequestAnswered
+from ..core.ports import Facts
 from ..core.stream import api_error
 
 __all__ = ["Answer", "KubeClient", "retry_after_s", "wall_s"]
@@ -101,10 +104,20 @@ class Answer:
 
 
 class KubeClient:
-    """Requests to one API server. ``kubeconfig`` None: ``$KUBECONFIG``, else in-cluster, else ``~/.kube/config``."""
+    """Requests to one API server. ``kubeconfig`` None: ``$KUBECONFIG``, else in-cluster, else ``~/.kube/config``.
 
-    def __init__(self, kubeconfig: str | Path | None = None, context: str | None = None) -> None:
+    Each request is a fact, a watch when it has begun.
+    """
+
+    def __init__(
+        self,
+        kubeconfig: str | Path | None = None,
+        context: str | None = None,
+        *,
+        facts: Facts = lambda fact: None,
+    ) -> None:
         """Read the configuration; ``SettingsError`` when there is none that works."""
+        self._facts = facts
         self._kubeconfig = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or None
         self._context = context
         self._lock = threading.Lock()
@@ -188,16 +201,7 @@ class KubeClient:
                 headers["Content-Type"] = content_type
             try:
                 headers |= self._authorization()
-                response = self._pool.request(
-                    method,
-                    self._server + target,
-                    body=data,
-                    headers=headers,
-                    timeout=urllib3.Timeout(connect=min(CONNECT_S, timeout_s), read=timeout_s),
-                    retries=False,
-                    redirect=False,
-                    preload_content=False,
-                )
+                response = self._send(method, target, data, headers, timeout_s)
             except ClosedPoolError as error:  # another thread has just closed the idle ones; nothing was sent
                 if attempt == 1:
                     continue
@@ -215,6 +219,27 @@ class KubeClient:
                 continue
             raise self._refused(method, path, query or {}, response)
         raise AssertionError("unreachable: the second attempt returns or raises")
+
+    def _send(
+        self, method: str, target: str, data: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> urllib3.BaseHTTPResponse:
+        server, began_s, code = self._server, time.monotonic(), "<error>"
+        try:
+            response = self._pool.request(
+                method,
+                server + target,
+                body=data,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=min(CONNECT_S, timeout_s), read=timeout_s),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            code = str(response.status)
+            return response
+        finally:
+            host, took_s = server.partition("://")[2], time.monotonic() - began_s
+            self._facts(RequestAnswered(method=method, host=host, code=code, seconds=took_s))
 
     def allowed(self, verb: str, group: str, resource: str, *, subresource: str = "", namespace: str = "") -> bool:
         """Whether these credentials may do that, in ``namespace`` ("" all): a SelfSubjectAccessReview. Raises ``ApiError``."""

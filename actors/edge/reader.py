@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from random import Random as Dice
 from typing import Any
 
@@ -175,11 +176,16 @@ class KubeReader:
                     self._end(run)
 
     def statistics(self) -> dict[str, dict[str, Any]]:
-        """By kind: how many objects are held, up to which version, and whether the first list is complete."""
+        """By kind: objects held, up to which version, whether the first list is complete, and the watch's age.
+
+        ``age_s``: since the server last proved that the stream lives; None until it first has.
+        """
+        now = self._clock.now()
         return {
             kind: {
                 "objects": len(each.intake),
                 "version": each.intake.version,
+                "age_s": now - heard_s if (heard_s := each.intake.heard_s) > -inf else None,
                 "synced": each.run is not None and each.run.stream is not None and each.run.stream.synced,
             }
             for kind, each in self._kinds.items()

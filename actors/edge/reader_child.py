@@ -97,7 +97,7 @@ class ReadingChild:
         self._kind, self._reports = setup.kind, reports
         self._outbox = Outbox(held=self._objects, relist=self._relist)
         self._reader = KubeReader(
-            KubeClient(setup.kubeconfig or None, setup.context or None),
+            KubeClient(setup.kubeconfig or None, setup.context or None, facts=self._outbox.tell),
             value_of(setup.fleet),
             facts=self._outbox.tell,
             namespace=setup.namespace,

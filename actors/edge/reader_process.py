@@ -106,6 +106,7 @@ class ReaderProcess:
         self.kind = setup.kind
         self.pulse = Pulse()
         """The latest one of this process, all zeros at first."""
+        self._pulsed_s = 0.0
         self.pid = 0
         self.deaths = 0
         self._setup, self._facts, self._clock, self._random = setup, facts, clock, random
@@ -172,10 +173,10 @@ class ReaderProcess:
 
     def statistics(self) -> dict[str, Any]:
         """As ``KubeReader.statistics`` of one kind, up to a second old; and the process itself."""
-        pulse = self.pulse
+        pulse, since_s = self.pulse, self._clock.now() - self._pulsed_s
         return {
-            "objects": pulse.objects, "version": pulse.version, "synced": pulse.synced, "pid": self.pid,
-            "deaths": self.deaths,
+            "objects": pulse.objects, "version": pulse.version, "synced": pulse.synced,
+            "age_s": None if pulse.age_s is None else pulse.age_s + since_s, "pid": self.pid, "deaths": self.deaths,
         }  # fmt: skip
 
     def _wake(self) -> None:

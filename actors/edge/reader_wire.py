@@ -164,11 +164,15 @@ class Told(msgspec.Struct, array_like=True, frozen=True, tag=2):
 
 
 class Pulse(msgspec.Struct, array_like=True, frozen=True, tag=3):
-    """The child lives: how many objects it holds, up to which version, and whether its first list is complete."""
+    """The child lives: how many objects it holds, up to which version, and whether its first list is complete.
+
+    ``age_s``: since the server last proved that the stream lives; None until it first has.
+    """
 
     objects: int = 0
     version: int = 0
     synced: bool = False
+    age_s: float | None = None
 
 
 class Dying(msgspec.Struct, array_like=True, frozen=True, tag=4):

@@ -1,8 +1,8 @@
 """Status patches and Events: everything that Muster writes to the API server.
 
 A status patch carries the resourceVersion that it was computed from, because nothing else protects a parent that was created
-again under the same name: the server accepts a wrong uid in a status patch (tried). Events are best effort and bounded; which of
-them leave is decided in ``core.correlator``.
+again under the same name: the server accepts a wrong uid in a status patch (tried). Events are best effort and bounded; which
+of them leave is decided in ``core.correlator``.
 """
 
 from __future__ import annotations
@@ -78,9 +78,10 @@ class KubeStatusWriter:
         if series.known:
             try:
                 self._count(f"{path}/{series.name}", series)
-                return
             except NotFound:  # it has expired there
                 series.count, series.known = 1, False
+        if series.known:
+            return
         try:
             self._client.request("POST", path, body=self._event(parent, uid, note, series))
         except Conflict:  # an earlier process has said so

@@ -195,6 +195,21 @@ def config(loaded: Loaded, form: str) -> None:
 
 
 @cli.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "rules", "prometheus-rule", "dashboard"]),
+    default="text",
+    help="markdown: the page of all metrics and alerts; the others: what manifests/monitoring has.",
+)
+def metrics(form: str) -> None:
+    """Print every metric that there is; alert rules and the Grafana dashboard of this very version."""
+    from .metrics_page import FORMATS
+
+    click.echo(FORMATS[form](), nl=False)
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a line.")
 def version(as_json: bool) -> None:
     """Print the version, and those of the parts that matter in a bug report."""

@@ -19,9 +19,7 @@ from attrs import frozen
 
 from .. import __version__
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
-from ..core.model import State
 from ..core.ports import Facts, Reader
-from ..core.records import RecordStore
 from ..core.restarts import RestartPolicy
 from ..edge.backend import HttpBackend
 from ..edge.dispatcher import POOLS, ThreadDispatcher, WedgedError
@@ -36,7 +34,7 @@ from ..edge.writer import KubeStatusWriter
 from ..gateway import GatewaySettings
 from ..tree import VITAL, End, EndKind, Ports, System, TreeSettings
 from .exit_codes import ExitCode
-from .metrics import actor_class
+from .published import snapshot
 
 TICK_S = 1.0
 DEAF_AFTER_S = 15.0  # a timer thread that has not ticked for so long will not any more
@@ -55,7 +53,8 @@ class RealEngine:
     """See ``run.Engine``. Every method but ``ready``, ``alive`` and ``statistics`` is for the main thread."""
 
     def __init__(self, settings: Settings, facts: Facts, *, fleet: FleetDefinition = MUSTER_FLEET) -> None:
-        self._kube = KubeClient(settings.kubeconfig or None, settings.context or None)
+        self._kube = KubeClient(settings.kubeconfig or None, settings.context or None, facts=facts)
+        self._turn_max_s = settings.wedge_after_s + DEAF_AFTER_S
         self._dispatcher = ThreadDispatcher(
             workers=settings.workers,
             facts=facts,
@@ -69,9 +68,10 @@ class RealEngine:
         self._recorder = Recorder(self._dispatcher, version=__version__, facts=facts)
         self._record_file = settings.record
         self._tape_limits = TapeLimits(bytes_max=settings.record_max_mib << 20)
+        self._writer = KubeStatusWriter(self._kube, fleet, self._dispatcher.clock)
         ports = Ports(
             reader=self._reader,
-            status_writer=KubeStatusWriter(self._kube, fleet, self._dispatcher.clock),
+            status_writer=self._writer,
             backend=HttpBackend(settings.backend_url, token=_token(settings)),
         )
         self._system = self._recorder.system = System(
@@ -144,18 +144,31 @@ class RealEngine:
         return not reasons, reasons
 
     def alive(self) -> tuple[bool, list[str]]:
-        """The timers tick and nothing has ended; the watchdog, which sees stuck actors, runs on the same thread."""
+        """The timers tick, no message keeps a worker that the watchdog ought to have freed, and nothing has ended.
+
+        The watchdog runs on the timers' thread and deals with an actor that does not come back from a message; what it cannot
+        free (a behaviour that is stuck while it starts or stops) only a new process can. No outage of the API server or of
+        the backend keeps a worker: what blocks runs in pools.
+        """
         reasons = []
         silent_s = self._clock.now() - self._ticked_s
         if silent_s > DEAF_AFTER_S:
             reasons.append(f"the timers have not ticked for {silent_s:.0f} s")
+        for name, turn_s in self._dispatcher.turns():
+            if turn_s > self._turn_max_s:
+                reasons.append(f"{name} has kept a worker for {turn_s:.0f} s")
         if self._system.end is not None:
             reasons.append(self._system.end.reason)
         return not reasons, reasons
 
     def statistics(self) -> Mapping[str, object]:
-        """As ``metrics.GAUGES`` names them."""
-        return snapshot(dict(self._system.cells()), self._system.store, self._dispatcher.statistics())
+        """As ``metric_table`` names them."""
+        found = snapshot(self._system, self._dispatcher.statistics())
+        reading = self._reader.statistics()
+        found["watch_age_s"] = {kind: each["age_s"] for kind, each in reading.items()}
+        found["watch_objects"] = {kind: each["objects"] for kind, each in reading.items()}
+        found["events"] = self._writer.statistics()
+        return found
 
     def _reader_for(self, settings: Settings, facts: Facts, fleet: FleetDefinition) -> Reader:
         """As ``settings.reader`` says. Parents, and kinds that are few, are read by the threads of a ``KubeReader``."""
@@ -228,46 +241,6 @@ def end_of(end: End | None) -> EngineEnd | None:
     if end.kind is EndKind.ESCALATED:
         return EngineEnd(ExitCode.ESCALATED, end.reason)
     return EngineEnd(ExitCode.WEDGED if isinstance(end.error, WedgedError) else ExitCode.FATAL, end.reason)
-
-
-def snapshot(
-    cells: Mapping[str, Mapping[str, Any]], store: RecordStore, threads: Mapping[str, Any]
-) -> dict[str, object]:
-    """The statistics of the actors, the records and the dispatcher under the names that the gauges have."""
-    depths: dict[str, int] = {}
-    for name, cell in cells.items():
-        depths[actor_class(name)] = depths.get(actor_class(name), 0) + int(cell.get("mailbox", 0))
-    found: dict[str, object] = {"mailbox_depth": depths, "children": _children(store)}
-    directory, gateway, status = (cells.get(name, {}) for name in ("directory", "gateway", "status"))
-    if "clusters" in directory:
-        asleep = max(0, len(store.parents) - sum(directory["clusters"].values()))
-        found["parents"] = {**directory["clusters"], "asleep": asleep}
-        found["synced"] = {kind: float(state["synced"]) for kind, state in directory.get("sync", {}).items()}
-    if "queue" in gateway:
-        queue = gateway["queue"]
-        found["queued_items"] = sum(queue.get(place, 0) for place in ("ready", "waiting", "blocked"))
-        found["oldest_item_s"] = queue.get("oldest_wait_s", 0.0)
-        found["calls_in_flight"] = gateway.get("calls_in_flight", 0)
-        found["slots_free"] = gateway.get("ledger", {}).get("free", 0)
-    if "waiting" in status:
-        found["statuses_waiting"] = status["waiting"]
-    if "leaked_threads" in threads:
-        found["threads_leaked"] = threads["leaked_threads"]
-    return found
-
-
-def _children(store: RecordStore) -> dict[str, dict[str, int]]:
-    """By kind and state, summed over the statuses as they stand on the server: O(parents), and asleep ones count, too."""
-    states = [state.value for state in State]
-    totals = {kind: dict.fromkeys(states, 0) for kind in store.children}
-    for parent in list(store.parents.values()):
-        kinds = parent.status.get("kinds")
-        for each in kinds if isinstance(kinds, list) else ():
-            if isinstance(each, dict) and each.get("kind") in totals:
-                for state in states:
-                    count = each.get(state)
-                    totals[each["kind"]][state] += count if isinstance(count, int) else 0
-    return totals
 
 
 def _token(settings: Settings) -> Any:

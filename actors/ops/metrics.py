@@ -1,42 +1,31 @@
-"""Facts become counters, and ``statistics()`` becomes gauges at the moment of a scrape.
+"""The registry: facts become counters, ``statistics()`` becomes gauges at the moment of a scrape.
 
-Everything hangs on a ``CollectorRegistry`` of its own, made with the object: the process-global one would be shared by
-every test and demo in a process. Names that dashboards know (``controller_runtime_…``) are kept where they mean the
-same; all others begin with ``muster_``. No label names an object (a parent, a node, an actor): their number is the
-fleet's, and a metrics store pays for each label value for ever. ``actor`` labels are the actor's class, the part of its
-name before the first ``:`` or ``/``.
+What there is stands in ``metric_table``. Everything hangs on a ``CollectorRegistry`` of its own, made with the object: the
+process-global one would be shared by every test and demo in a process. No label names an object (a parent, a node, an actor):
+their number is the fleet's, and a metrics store pays for each label value for ever. ``actor`` labels are the actor's class, the
+part of its name before the first ``:`` or ``/``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Metric as Family
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from ..core import events
 from ..core.events import Fact
+from .metric_table import TABLE, Alias, Metric
 
-RECONCILE_BUCKETS_S = (
-    0.0001,
-    0.0005,
-    0.001,
-    0.005,
-    0.01,
-    0.05,
-    0.1,
-    0.5,
-    1.0,
-)  # pure Python over some thousand records
-CALL_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-WAIT_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
-ITEM_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+ACTORS = ("status", "gateway", "directory", "watcher", "cluster")
+"""The classes that there are. A name outside is counted, too."""
 
 
 def actor_class(name: str) -> str:
@@ -47,7 +36,7 @@ def actor_class(name: str) -> str:
 class Metrics:
     """Takes facts (the ``Facts`` port: any thread, never raises) and renders for Prometheus.
 
-    ``statistics``, where given, is asked at each scrape; it may fail, and then only its gauges are missing.
+    ``statistics``, where given, is asked at each scrape; it may fail, and then only its metrics are missing.
     """
 
     def __init__(
@@ -56,117 +45,34 @@ class Metrics:
         version: str,
         workers: int = 0,
         operations: Iterable[str] = (),
+        kinds: Iterable[str] = (),
         statistics: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
-        self.registry = registry = CollectorRegistry(auto_describe=False)
+        self.registry = CollectorRegistry(auto_describe=False)
         self.statistics = statistics
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
-        def histogram(name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
-            return Histogram(name, text, labels, buckets=tuple(buckets), registry=registry)
-
-        # Known names: dashboards for controller-runtime show them without a change.
-        self._reconciles = counter("controller_runtime_reconcile", "Reconciles ended.", "controller", "result")
-        self._reconcile_errors = counter("controller_runtime_reconcile_errors", "Reconciles that raised.", "controller")
-        self._reconcile_s = histogram(
-            "controller_runtime_reconcile_time_seconds", "Time in one reconcile.", RECONCILE_BUCKETS_S, "controller"
-        )
-        most = Gauge(
-            "controller_runtime_max_concurrent_reconciles", "Worker threads.", ("controller",), registry=registry
-        )
-        most.labels("cluster").set(workers)
-        # Actors
-        self._crashes = counter("muster_actor_crashes", "Incarnations that died.", "actor")
-        self._restarts = counter("muster_actor_restarts", "Incarnations started after a death.", "actor")
-        self._quarantines = counter("muster_actor_quarantines", "Actors that spent their own restart budget.", "actor")
-        self._releases = counter("muster_actor_releases", "Actors let out of quarantine.", "by")
-        self._wedges = counter("muster_actor_wedges", "Actors that never came back from a message.", "actor")
-        self._escalations = counter("muster_escalations", "Supervisors that gave up.", "supervisor")
-        self._dead_letters = counter(
-            "muster_dead_letters", "Messages that reached nobody or killed.", "actor", "reason"
-        )
-        self._records_skipped = counter("muster_records_skipped", "Records left out because they kill their reader.")
-        # Watch
-        self._stream_up = Gauge("muster_stream_up", "1 while the kind's stream delivers.", ("kind",), registry=registry)
-        self._stream_downs = counter("muster_stream_downs", "Streams that ended unexpectedly.", "kind", "reason")
-        self._lists = counter("muster_lists", "Complete lists, by why.", "kind", "reason")
-        self._missing = counter("muster_deletions_found_missing", "Deletions found by a list, not by an event.", "kind")
-        self._objects_refused = counter("muster_objects_refused", "Objects that could not be read.", "kind")
-        self._orphans = counter("muster_parents_missing", "Parents that children name and that are not there.", "kind")
-        self._disputes = counter("muster_parents_disputed", "Children that name several parents.", "kind")
-        self._audit = counter("muster_audit_differences", "Records that differed from the server: bugs.", "kind")
-        self._readers = counter("muster_readers_chosen", "Where kinds are read.", "kind", "reader")
-        self._reader_lives = counter(
-            "muster_reader_processes", "Reader processes: started, or why dead.", "kind", "what"
-        )
-        # Status
-        self._writes = counter("muster_status_writes", "Statuses that the API server took.")
-        self._write_failures = counter("muster_status_failures", "Statuses that it did not take.", "reason")
-        self._event_failures = counter("muster_event_failures", "Kubernetes Events that were not recorded.")
-        self._valve = counter("muster_valve_moves", "Parents whose repairs were held (closed) or allowed.", "to")
-        # Backend
-        self._calls = counter("muster_backend_calls", "Batch calls ended.", "operation", "outcome")
-        self._calls_sent = counter("muster_backend_calls_sent", "Batch calls that left.", "operation")
-        self._call_s = histogram("muster_backend_call_seconds", "Time to the answer.", CALL_BUCKETS_S, "operation")
-        self._call_items = histogram("muster_backend_call_items", "Items in a call.", ITEM_BUCKETS, "operation")
-        self._call_wait_s = histogram(
-            "muster_backend_wait_seconds", "Wait of a call's oldest item.", WAIT_BUCKETS_S, "operation"
-        )
-        self._items = counter("muster_backend_items", "Items answered.", "operation", "answer")
-        self._withdrawn = counter("muster_backend_items_withdrawn", "Items no longer wanted.", "operation", "why")
-        self._throttles = counter("muster_backend_throttles", "Pauses that the backend asked for.", "operation")
-        self._breaker = counter("muster_backend_breaker_moves", "Moves of the circuit breaker.", "operation", "state")
-        self._fuse = counter(
-            "muster_quota_fuse_trips", "Calls that the fuse stopped: a bug of the ledger.", "operation"
-        )
-        # Recording
-        self._tapes = counter("muster_recordings", "Tapes begun, ended, cut short and refused.", "what")
-        self._recording = Gauge("muster_recording", "1 while a tape runs.", registry=registry)
-        Gauge("muster_build_info", "1, with the version.", ("version",), registry=registry).labels(version).set(1)
-        GCCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        ProcessCollector(registry=registry)
-        registry.register(_Statistics(self))
-        for operation in operations:  # an alert must see "none", which is not the same as "nothing to be seen"
-            self._fuse.labels(operation)
-        self._count: dict[type[Fact], Callable[[Any], None]] = {
-            events.ActorCrashed: self._actor_crashed,
-            events.ActorRestarted: self._actor_restarted,
-            events.ActorQuarantined: self._actor_quarantined,
-            events.ActorReleased: self._actor_released,
-            events.ActorWedged: self._actor_wedged,
-            events.Escalated: self._escalated,
-            events.DeadLettered: self._dead_lettered,
-            events.RecordSkipped: self._record_skipped,
-            events.StreamUp: self._stream_went_up,
-            events.StreamDown: self._stream_went_down,
-            events.Listed: self._listed,
-            events.ObjectRefused: self._object_refused,
-            events.ParentMissing: self._parent_missing,
-            events.ParentUnnamed: self._parent_missing,
-            events.ParentDisputed: self._parent_disputed,
-            events.AuditDiffered: self._audit_differed,
-            events.ReaderChosen: lambda fact: self._readers.labels(fact.kind, fact.reader).inc(),
-            events.ReaderStarted: lambda fact: self._reader_lives.labels(fact.kind, "started").inc(),
-            events.ReaderDied: self._reader_died,
-            events.Reconciled: self._reconciled,
-            events.StatusWritten: self._status_written,
-            events.StatusFailed: self._status_failed,
-            events.EventFailed: self._event_failed,
-            events.ValveMoved: self._valve_moved,
-            events.CallSent: self._call_sent,
-            events.CallAnswered: self._call_answered,
-            events.ItemsWithdrawn: self._items_withdrawn,
-            events.BackendPaused: self._backend_paused,
-            events.BreakerMoved: self._breaker_moved,
-            events.FuseTripped: self._fuse_tripped,
-            events.RecordingStarted: lambda fact: self._recorded("started", runs=1),
-            events.RecordingEnded: lambda fact: self._recorded("ended", runs=0),
-            events.RecordingCut: lambda fact: self._recorded("cut", runs=0),
-            events.RecordingRefused: lambda fact: self._tapes.labels("refused").inc(),
-        }
+        self._made: dict[str, Any] = {}
+        for each in TABLE:
+            if not each.statistic and not each.aliases:
+                self._made[each.name] = _make(each, self.registry)
+        GCCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_AtScrape(self))
+        self._made["muster_build_info"].labels(version).set(1)
+        self._made["controller_runtime_max_concurrent_reconciles"].labels("cluster").set(workers)
+        # An alert must see "none", which is not the same as "nothing to be seen": the first of its kind would be no increase.
+        for operation in operations:
+            self._made["muster_quota_fuse_trips_total"].labels(operation)
+        for kind in kinds:
+            self._made["muster_audit_differences_total"].labels(kind)
+        for actor in ACTORS:
+            self._made["muster_actor_restarts_total"].labels(actor)
+            self._made["muster_actor_wedges_total"].labels(actor)
+        # Bound once: a reconcile is the fact that comes most often.
+        self._reconciled_well = self._made["controller_runtime_reconcile_total"].labels("cluster", "success")
+        self._reconcile_s = self._made["controller_runtime_reconcile_time_seconds"].labels("cluster")
+        self._reconcile_wait_s = self._made["muster_reconcile_wait_seconds"]
+        self._count = {fact: getattr(self, name) for fact, name in _COUNTED_BY.items()}
 
     def __call__(self, fact: Fact) -> None:
         """Count a fact; one that nothing here counts is no error."""
@@ -182,151 +88,236 @@ class Metrics:
         """Prometheus' text format 0.0.4."""
         return generate_latest(self.registry)
 
-    def _recorded(self, what: str, *, runs: int) -> None:
-        self._tapes.labels(what).inc()
-        self._recording.set(runs)
+    def family(self, name: str) -> Family:
+        """The family of a metric that facts move, as it stands."""
+        (family,) = self._made[name].collect()
+        return family  # type: ignore[no-any-return]  # of the client library's own Collector
+
+    def _inc(self, name: str, *labels: str, by: float = 1.0) -> None:
+        metric = self._made[name]
+        (metric.labels(*labels) if labels else metric).inc(by)
+
+    def _observe(self, name: str, value: float, *labels: str) -> None:
+        self._made[name].labels(*labels).observe(value)
 
     # --- one method per fact ------------------------------------------------------------------------------------------
     def _actor_crashed(self, fact: events.ActorCrashed) -> None:
         actor = actor_class(fact.actor)
-        self._crashes.labels(actor).inc()
+        self._inc("muster_actor_crashes_total", actor)
         if actor == "cluster":
-            self._reconcile_errors.labels("cluster").inc()
+            self._inc("controller_runtime_reconcile_total", actor, "error")
+            self._inc("controller_runtime_reconcile_errors_total", actor)
 
     def _actor_restarted(self, fact: events.ActorRestarted) -> None:
-        self._restarts.labels(actor_class(fact.actor)).inc()
+        actor = actor_class(fact.actor)
+        self._inc("muster_actor_restarts_total", actor)
+        if actor == "cluster":
+            self._inc("workqueue_retries_total", actor)
 
     def _actor_quarantined(self, fact: events.ActorQuarantined) -> None:
-        self._quarantines.labels(actor_class(fact.actor)).inc()
+        self._inc("muster_actor_quarantines_total", actor_class(fact.actor))
 
     def _actor_released(self, fact: events.ActorReleased) -> None:
-        self._releases.labels(fact.by).inc()
+        self._inc("muster_actor_releases_total", fact.by)
 
     def _actor_wedged(self, fact: events.ActorWedged) -> None:
-        self._wedges.labels(actor_class(fact.actor)).inc()
+        self._inc("muster_actor_wedges_total", actor_class(fact.actor))
 
     def _escalated(self, fact: events.Escalated) -> None:
-        self._escalations.labels(actor_class(fact.supervisor)).inc()
+        self._inc("muster_escalations_total", actor_class(fact.supervisor))
 
     def _dead_lettered(self, fact: events.DeadLettered) -> None:
-        self._dead_letters.labels(actor_class(fact.actor), fact.reason).inc()
+        self._inc("muster_dead_letters_total", actor_class(fact.actor), fact.reason)
 
     def _record_skipped(self, _fact: events.RecordSkipped) -> None:
-        self._records_skipped.inc()
+        self._inc("muster_records_skipped_total")
 
     def _stream_went_up(self, fact: events.StreamUp) -> None:
-        self._stream_up.labels(fact.kind).set(1)
+        self._made["muster_stream_up"].labels(fact.kind).set(1)
 
     def _stream_went_down(self, fact: events.StreamDown) -> None:
-        self._stream_up.labels(fact.kind).set(0)
-        self._stream_downs.labels(fact.kind, fact.reason).inc()
+        self._made["muster_stream_up"].labels(fact.kind).set(0)
+        self._inc("muster_stream_downs_total", fact.kind, fact.reason)
 
     def _listed(self, fact: events.Listed) -> None:
-        self._lists.labels(fact.kind, fact.reason).inc()
-        self._missing.labels(fact.kind).inc(fact.missing)
+        self._inc("muster_lists_total", fact.kind, fact.reason)
+        self._inc("muster_deletions_found_missing_total", fact.kind, by=fact.missing)
 
     def _object_refused(self, fact: events.ObjectRefused) -> None:
-        self._objects_refused.labels(fact.kind).inc()
+        self._inc("muster_objects_refused_total", fact.kind)
 
     def _parent_missing(self, fact: events.ParentMissing | events.ParentUnnamed) -> None:
-        self._orphans.labels(fact.kind).inc()
+        self._inc("muster_parents_missing_total", fact.kind)
 
     def _parent_disputed(self, fact: events.ParentDisputed) -> None:
-        self._disputes.labels(fact.kind).inc()
-
-    def _reader_died(self, fact: events.ReaderDied) -> None:
-        self._reader_lives.labels(fact.kind, fact.reason).inc()
-        self._stream_up.labels(fact.kind).set(0)
+        self._inc("muster_parents_disputed_total", fact.kind)
 
     def _audit_differed(self, fact: events.AuditDiffered) -> None:
-        self._audit.labels(fact.kind).inc(fact.differences)
+        self._inc("muster_audit_differences_total", fact.kind, by=fact.differences)
+
+    def _reader_chosen(self, fact: events.ReaderChosen) -> None:
+        self._inc("muster_readers_chosen_total", fact.kind, fact.reader)
+
+    def _reader_started(self, fact: events.ReaderStarted) -> None:
+        self._inc("muster_reader_processes_total", fact.kind, "started")
+
+    def _reader_died(self, fact: events.ReaderDied) -> None:
+        self._inc("muster_reader_processes_total", fact.kind, fact.reason)
+        self._made["muster_stream_up"].labels(fact.kind).set(0)
+
+    def _request_answered(self, fact: events.RequestAnswered) -> None:
+        self._inc("rest_client_requests_total", fact.code, fact.method, fact.host)
+        self._observe("rest_client_request_duration_seconds", fact.seconds, fact.method, fact.host)
 
     def _reconciled(self, fact: events.Reconciled) -> None:
-        self._reconciles.labels("cluster", "success").inc()
-        self._reconcile_s.labels("cluster").observe(fact.seconds)
+        self._reconciled_well.inc()
+        self._reconcile_s.observe(fact.seconds)
+        if fact.waited_s is not None:
+            self._reconcile_wait_s.observe(fact.waited_s)
 
     def _status_written(self, _fact: events.StatusWritten) -> None:
-        self._writes.inc()
+        self._inc("muster_status_writes_total")
 
     def _status_failed(self, fact: events.StatusFailed) -> None:
-        self._write_failures.labels(fact.reason).inc()
+        self._inc("muster_status_failures_total", fact.reason)
+        if fact.retry_s is not None:
+            self._inc("workqueue_retries_total", "status")
 
     def _event_failed(self, _fact: events.EventFailed) -> None:
-        self._event_failures.inc()
+        self._inc("muster_event_failures_total")
 
     def _valve_moved(self, fact: events.ValveMoved) -> None:
-        self._valve.labels("closed" if fact.closed else "open").inc()
+        self._inc("muster_valve_moves_total", "closed" if fact.closed else "open")
 
     def _call_sent(self, fact: events.CallSent) -> None:
-        self._calls_sent.labels(fact.operation).inc()
-        self._call_items.labels(fact.operation).observe(fact.items)
-        self._call_wait_s.labels(fact.operation).observe(fact.waited_s)
+        self._inc("muster_backend_calls_sent_total", fact.operation)
+        self._observe("muster_backend_call_items", fact.items, fact.operation)
+        self._observe("muster_backend_wait_seconds", fact.waited_s, fact.operation)
 
     def _call_answered(self, fact: events.CallAnswered) -> None:
-        self._calls.labels(fact.operation, fact.outcome).inc()
-        self._call_s.labels(fact.operation).observe(fact.seconds)
+        self._inc("muster_backend_calls_total", fact.operation, fact.outcome)
+        self._observe("muster_backend_call_seconds", fact.seconds, fact.operation)
         for answer in ("accepted", "failed", "retried", "unknown"):
-            self._items.labels(fact.operation, answer).inc(getattr(fact, answer))
+            self._inc("muster_backend_items_total", fact.operation, answer, by=getattr(fact, answer))
+        self._inc("workqueue_retries_total", "repairs", by=fact.retried)
 
     def _items_withdrawn(self, fact: events.ItemsWithdrawn) -> None:
-        self._withdrawn.labels(fact.operation, fact.why).inc(fact.count)
+        self._inc("muster_backend_items_withdrawn_total", fact.operation, fact.why, by=fact.count)
 
     def _backend_paused(self, fact: events.BackendPaused) -> None:
-        self._throttles.labels(fact.operation).inc()
+        self._inc("muster_backend_throttles_total", fact.operation)
 
     def _breaker_moved(self, fact: events.BreakerMoved) -> None:
-        self._breaker.labels(fact.operation, fact.state).inc()
+        self._inc("muster_backend_breaker_moves_total", fact.operation, fact.state)
 
     def _fuse_tripped(self, fact: events.FuseTripped) -> None:
-        self._fuse.labels(fact.operation).inc()
+        self._inc("muster_quota_fuse_trips_total", fact.operation)
+
+    def _recording_started(self, _fact: events.RecordingStarted) -> None:
+        self._recorded("started", runs=1)
+
+    def _recording_ended(self, _fact: events.RecordingEnded) -> None:
+        self._recorded("ended", runs=0)
+
+    def _recording_cut(self, _fact: events.RecordingCut) -> None:
+        self._recorded("cut", runs=0)
+
+    def _recording_refused(self, _fact: events.RecordingRefused) -> None:
+        self._inc("muster_recordings_total", "refused")
+
+    def _recorded(self, what: str, *, runs: int) -> None:
+        self._inc("muster_recordings_total", what)
+        self._made["muster_recording"].set(runs)
 
 
-class _Statistics(Collector):
-    """The gauges, read when they are asked for."""
+_COUNTED_BY: dict[type[Fact], str] = {
+    events.ActorCrashed: "_actor_crashed",
+    events.ActorRestarted: "_actor_restarted",
+    events.ActorQuarantined: "_actor_quarantined",
+    events.ActorReleased: "_actor_released",
+    events.ActorWedged: "_actor_wedged",
+    events.Escalated: "_escalated",
+    events.DeadLettered: "_dead_lettered",
+    events.RecordSkipped: "_record_skipped",
+    events.StreamUp: "_stream_went_up",
+    events.StreamDown: "_stream_went_down",
+    events.Listed: "_listed",
+    events.ObjectRefused: "_object_refused",
+    events.ParentMissing: "_parent_missing",
+    events.ParentUnnamed: "_parent_missing",
+    events.ParentDisputed: "_parent_disputed",
+    events.AuditDiffered: "_audit_differed",
+    events.ReaderChosen: "_reader_chosen",
+    events.ReaderStarted: "_reader_started",
+    events.ReaderDied: "_reader_died",
+    events.RequestAnswered: "_request_answered",
+    events.Reconciled: "_reconciled",
+    events.StatusWritten: "_status_written",
+    events.StatusFailed: "_status_failed",
+    events.EventFailed: "_event_failed",
+    events.ValveMoved: "_valve_moved",
+    events.CallSent: "_call_sent",
+    events.CallAnswered: "_call_answered",
+    events.ItemsWithdrawn: "_items_withdrawn",
+    events.BackendPaused: "_backend_paused",
+    events.BreakerMoved: "_breaker_moved",
+    events.FuseTripped: "_fuse_tripped",
+    events.RecordingStarted: "_recording_started",
+    events.RecordingEnded: "_recording_ended",
+    events.RecordingCut: "_recording_cut",
+    events.RecordingRefused: "_recording_refused",
+}
+
+
+def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if metric.type == "histogram":
+        return Histogram(metric.name, metric.text, metric.labels, buckets=metric.buckets, registry=registry)
+    if metric.type == "counter":
+        return Counter(metric.family, metric.text, metric.labels, registry=registry)
+    return Gauge(metric.family, metric.text, metric.labels, registry=registry)
+
+
+class _AtScrape(Collector):
+    """What is read when it is asked for: the statistics, and the aliases."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def collect(self) -> Iterator[Metric]:
-        """One family for each gauge that the statistics have; ``muster_statistics_up`` tells whether they could be read."""
+    def collect(self) -> Iterator[Family]:
+        """The families that are read at a scrape; ``muster_statistics_up`` tells whether the statistics could be."""
         ask = self._metrics.statistics
-        if ask is None:
-            return
-        try:
-            families = list(gauges(ask()))
-        except Exception:  # noqa: BLE001 - a scrape must show the counters even when the engine is in pieces
-            families = []
-        yield GaugeMetricFamily(
-            "muster_statistics_up", "1 where the engine's statistics could be read.", bool(families)
-        )
-        yield from families
+        statistics: Mapping[str, object] = {}
+        if ask is not None:
+            with contextlib.suppress(Exception):  # a scrape must show the counters even when the engine is in pieces
+                statistics = ask()
+            statistics = {**statistics, "statistics_up": bool(statistics)}
+        yield from families(statistics, self._metrics)
 
 
-# Key in the statistics, metric, help, labels: so many levels of mappings lie between the key and the number.
-GAUGES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("children", "muster_children", "Children of all parents.", ("kind", "state")),
-    ("parents", "muster_parents", "Parents by what their actor does.", ("state",)),
-    ("synced", "muster_kind_synced", "1 once the kind is listed completely.", ("kind",)),
-    ("queued_items", "muster_backend_queue_items", "Repairs that wait for a call.", ()),
-    ("oldest_item_s", "muster_backend_queue_oldest_seconds", "Age of the repair that waits longest.", ()),
-    ("calls_in_flight", "muster_backend_calls_in_flight", "Calls that wait for their answer.", ()),
-    ("slots_free", "muster_quota_slots_free", "Calls that the quota would allow now.", ()),
-    ("statuses_waiting", "muster_status_queue", "Statuses that wait to be written.", ()),
-    ("actors", "muster_actors", "Live actors, by class.", ("actor",)),
-    ("mailbox_depth", "muster_mailbox_depth", "Messages that wait, by actor class.", ("actor",)),
-    ("threads_leaked", "muster_threads_leaked", "Threads that never came back.", ()),
-    ("log_lines_dropped", "muster_log_lines_dropped", "Log lines dropped because nobody took them.", ()),
-)
+def families(statistics: Mapping[str, object], metrics: Metrics | None = None) -> Iterator[Family]:
+    """The families of the table that ``statistics`` has, and the aliases into ``metrics``; what is no number is left out."""
+    for metric in TABLE:
+        aliases = metric.aliases if metrics is not None else ()
+        if not aliases and metric.statistic not in statistics:
+            continue
+        family = Family(metric.family, metric.text, metric.type)
+        for alias in aliases:
+            assert metrics is not None
+            _add_aliased(family, metric, alias, metrics.family(alias.metric))
+        for values, number in _leaves(statistics.get(metric.statistic), len(metric.labels)):
+            family.add_sample(metric.name, dict(zip(metric.labels, values, strict=True)), number)
+        yield family
 
 
-def gauges(statistics: Mapping[str, object]) -> Iterator[GaugeMetricFamily]:
-    """The families of ``GAUGES`` that ``statistics`` has; a value that is no number is left out."""
-    for key, name, text, labels in GAUGES:
-        if key in statistics:
-            family = GaugeMetricFamily(name, text, labels=labels)
-            for values, number in _leaves(statistics[key], len(labels)):
-                family.add_metric(values, number)
-            yield family
+def _add_aliased(family: Family, metric: Metric, alias: Alias, found: Family) -> None:
+    sums: dict[tuple[str, str], float] = {}  # over the labels that are not taken over
+    for sample in found.samples:
+        if not sample.name.startswith(alias.metric) or sample.name.endswith("_created"):
+            continue  # the client library's own, where nobody has switched it off
+        key = sample.name.removeprefix(alias.metric), sample.labels.get("le", "")
+        sums[key] = sums.get(key, 0.0) + sample.value
+    for (end, bound), value in sums.items():
+        family.add_sample(metric.name + end, {**alias.labels, **({"le": bound} if bound else {})}, value)
 
 
 def _leaves(value: object, depth: int) -> Iterator[tuple[tuple[str, ...], float]]:

@@ -78,7 +78,7 @@ class Engine(Protocol):
         """Whether the dispatcher turns; why not."""
 
     def statistics(self) -> Mapping[str, object]:
-        """As ``metrics.GAUGES`` names them."""
+        """As ``metric_table`` names them."""
 
     def toggle_recording(self) -> None:
         """Begin a tape, or end the one that runs."""
@@ -157,7 +157,9 @@ def run_operator(loaded: Loaded, *, build: Callable[[Settings, Facts], Engine] |
     logs.start()
     try:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each counter
-        metrics = Metrics(version=__version__, workers=settings.workers, operations=[MUSTER_FLEET.operation])
+        kinds = [kind.kind for kind in MUSTER_FLEET.kinds]
+        operations = [MUSTER_FLEET.operation]
+        metrics = Metrics(version=__version__, workers=settings.workers, operations=operations, kinds=kinds)
         engine = (build or _real)(settings, Both((logs, metrics)))
         metrics.watch_statistics(lambda: {**engine.statistics(), "log_lines_dropped": logs.statistics()["dropped"]})
         stopping = Stopping(logs)

@@ -1,4 +1,4 @@
-"""What people read with kubectl: Events on the Cluster, counted instead of multiplied, across restarts and under shipped RBAC."""
+"""What people read with kubectl: Events on the Cluster, counted and not multiplied, across restarts, under the shipped RBAC."""
 
 from __future__ import annotations
 

@@ -253,11 +253,11 @@ def test_what_is_said_again_is_counted_also_by_a_later_process(api: Api) -> None
     path = f"/apis/events.k8s.io/v1/namespaces/{api.namespace}/events"
     held = EventNote(type="Warning", reason="TooManyUnhealthy", action="HoldRepairs", note="5 of 9")
 
-    for _ in range(3):
-        writer = KubeStatusWriter(api.client, MUSTER_FLEET)
+    writers = [KubeStatusWriter(api.client, MUSTER_FLEET) for _ in range(3)]
+    for writer in writers:
         for _ in range(2):
             writer.record_event(parent, uid, held)
-    writer.record_event(
+    writers[0].record_event(
         parent, uid, EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs", note="1 of 9")
     )
 

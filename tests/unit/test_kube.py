@@ -384,15 +384,15 @@ def test_a_later_process_counts_on_in_the_event_of_an_earlier_one(server: Server
     server.answer = answer
     note = EventNote(type="Warning", reason="InvalidSpec", note="spec.repair: must be …")
 
-    for _ in range(3):
-        writer = KubeStatusWriter(client, MUSTER_FLEET, HandClock())
+    writers = [KubeStatusWriter(client, MUSTER_FLEET, HandClock()) for _ in range(3)]
+    for writer in writers:
         writer.record_event(ParentKey("ns", "c1"), "uid", note)
         writer.record_event(ParentKey("ns", "c1"), "uid", note)
 
     (event,) = events.values()
     assert event["series"]["count"] == 6
     assert [asked.method for asked in server.asked] == ["POST", "PATCH", *(["POST", "PATCH", "PATCH", "PATCH"] * 2)]
-    assert writer.statistics() == {"created": 0, "counted": 2, "dropped": 0}
+    assert writers[-1].statistics() == {"created": 0, "counted": 2, "dropped": 0}
 
 
 def test_an_event_that_was_not_made_is_made_with_the_next_word(server: Server, client: KubeClient) -> None:
@@ -409,19 +409,6 @@ def test_an_event_that_was_not_made_is_made_with_the_next_word(server: Server, c
     assert writer.statistics() == {"created": 1, "counted": 0, "dropped": 0}
 
 
-def test_events_of_ever_new_words_are_thinned(server: Server, client: KubeClient) -> None:
-    clock = HandClock()
-    server.answer = lambda asked: (201, {"metadata": {"name": "c1.x"}}, {})
-    writer = KubeStatusWriter(client, MUSTER_FLEET, clock)
-
-    for second in range(40):
-        clock.now_s = float(second)
-        writer.record_event(ParentKey("", "c1"), "uid", EventNote(type="Normal", reason="R", note=f"{second} of 40"))
-
-    assert len(server.asked) == 4
-    assert server.asked[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
-
-
 def test_an_event_that_has_expired_is_made_again(server: Server, client: KubeClient) -> None:
     answers: Iterator[Answer] = iter(
         [(201, {"metadata": {"name": "a"}}, {}), (404, failure(404), {}), (201, {"metadata": {"name": "b"}}, {})]
@@ -430,9 +417,33 @@ def test_an_event_that_has_expired_is_made_again(server: Server, client: KubeCli
     writer = KubeStatusWriter(client, MUSTER_FLEET, HandClock())
 
     for _ in range(2):
-        writer.record_event(ParentKey("ns", "c1"), "uid", EventNote(type="Normal", reason="R", note="same"))
+        writer.record_event(ParentKey("", "c1"), "uid", EventNote(type="Normal", reason="R", note="same"))
 
     assert [asked.method for asked in server.asked] == ["POST", "PATCH", "POST"]
+    assert server.asked[0].path == "/apis/events.k8s.io/v1/namespaces/default/events", "of a parent without a namespace"
+
+
+def test_every_request_is_a_fact(server: Server, kubeconfig: Path, tmp_path: Path) -> None:
+    facts: list[Any] = []
+    codes = iter([200, 404])
+    server.answer = lambda asked: (code := next(codes), {} if code == 200 else failure(code), {})
+    client = KubeClient(kubeconfig, facts=facts.append)
+    client.request("GET", LIST)
+    with pytest.raises(ApiError):
+        client.request("PATCH", PATH, body={})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        nowhere = f"127.0.0.1:{taken.getsockname()[1]}"
+        other = tmp_path / "nowhere"
+        other.write_text(config(f"http://{nowhere}", {}))
+        with pytest.raises(Unreachable):
+            KubeClient(other, facts=facts.append).request("GET", LIST)
+
+    host = server.url.partition("://")[2]
+    assert [(fact.method, fact.host, fact.code) for fact in facts] == [
+        ("GET", host, "200"), ("PATCH", host, "404"), ("GET", nowhere, "<error>"),
+    ]  # fmt: skip
+    assert all(0.0 <= fact.seconds < 60.0 for fact in facts)
 
 
 # --- connections that die ---------------------------------------------------------------------------------------------

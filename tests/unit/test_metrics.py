@@ -20,7 +20,8 @@ from actors.core.events import (
     StreamDown,
     StreamUp,
 )
-from actors.ops.metrics import GAUGES, Metrics, actor_class, gauges
+from actors.ops.metric_table import TABLE
+from actors.ops.metrics import ACTORS, Metrics, actor_class, families
 
 FACTS = [
     each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Fact) and each is not Fact
@@ -38,7 +39,7 @@ def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
 
 
 def made(fact_class: type[Fact], **over: Any) -> Fact:
-    examples = {"str": "x", "int": 3, "float": 0.5, "bool": True, "float | None": None, "tuple[str, ...]": ("x",)}
+    examples = {"str": "x", "int": 3, "float": 0.5, "bool": True, "float | None": 0.25, "tuple[str, ...]": ("x",)}
     return fact_class(**{each.name: examples[str(each.type)] for each in attrs.fields(fact_class)} | over)
 
 
@@ -53,7 +54,7 @@ def test_every_fact_moves_a_number(fact_class: type[Fact]) -> None:
     assert [
         name
         for name in after
-        if str(name[0]).startswith(("muster_", "controller_")) and after[name] != before.get(name)
+        if str(name[0]).startswith(("muster_", "controller_", "rest_client_")) and after[name] != before.get(name)
     ]
 
 
@@ -71,10 +72,33 @@ def test_reconciles_have_the_names_that_dashboards_know() -> None:
     metrics(Reconciled(parent="a/b", cause="x", changed=True, seconds=0.002))
     metrics(ActorCrashed(actor="cluster/a/b", incarnation=1, error="x", traceback=""))
 
-    assert values(metrics, "controller_runtime_reconcile_total") == {("cluster", "success"): 1.0}
+    assert values(metrics, "controller_runtime_reconcile_total") == {
+        ("cluster", "success"): 1.0,
+        ("cluster", "error"): 1.0,
+    }
     assert values(metrics, "controller_runtime_reconcile_errors_total") == {("cluster",): 1.0}
     assert values(metrics, "controller_runtime_reconcile_time_seconds_count") == {("cluster",): 1.0}
     assert values(metrics, "controller_runtime_max_concurrent_reconciles") == {("cluster",): 2.0}
+
+
+def test_work_queues_are_the_same_numbers_under_the_names_that_dashboards_know() -> None:
+    """They cost nothing before the scrape: the series of our own metrics, with another name and label."""
+    metrics = Metrics(version="1", statistics=lambda: {"queue_adds": {"repairs": 7}, "queue_depth": {"cluster": 2}})
+
+    metrics(Reconciled(parent="a/b", cause="x", changed=True, seconds=0.002, waited_s=0.3))
+    metrics(Reconciled(parent="a/b", cause="timer", changed=False, seconds=0.002))
+    metrics(CallSent(operation="batchRepair", call="1", items=100, parents=7, waited_s=0.2))
+    metrics(CallAnswered(operation="batchRepair", call="1", outcome="answered", seconds=0.1, retried=4))
+    metrics(CallAnswered(operation="other", call="2", outcome="answered", seconds=0.3))
+
+    assert values(metrics, "workqueue_queue_duration_seconds_count") == {("cluster",): 1.0, ("repairs",): 1.0}
+    assert values(metrics, "workqueue_queue_duration_seconds_sum") == {("cluster",): 0.3, ("repairs",): 0.2}
+    assert values(metrics, "workqueue_work_duration_seconds_count") == {("cluster",): 2.0, ("repairs",): 2.0}
+    assert values(metrics, "workqueue_work_duration_seconds_sum") == {("cluster",): 0.004, ("repairs",): 0.4}
+    assert values(metrics, "workqueue_work_duration_seconds_bucket")["repairs", "0.25"] == 1.0
+    assert values(metrics, "workqueue_adds_total") == {("cluster",): 2.0, ("repairs",): 7.0}
+    assert values(metrics, "workqueue_retries_total") == {("repairs",): 4.0}
+    assert values(metrics, "workqueue_depth") == {("cluster",): 2.0}
 
 
 def test_calls_are_counted_by_outcome_and_items_by_answer() -> None:
@@ -106,10 +130,13 @@ def test_a_stream_is_up_or_down() -> None:
     assert values(metrics, "muster_deletions_found_missing_total") == {("Cluster",): 2.0}
 
 
-def test_an_alert_on_the_fuse_sees_zero_and_not_nothing() -> None:
-    assert values(Metrics(version="1", operations=["batchRepair"]), "muster_quota_fuse_trips_total") == {
-        ("batchRepair",): 0.0
-    }
+def test_an_alert_sees_zero_and_not_nothing() -> None:
+    """The first trip of a fuse that had no series would be no increase, and nobody would hear of it."""
+    metrics = Metrics(version="1", operations=["batchRepair"], kinds=["ComputeNode"])
+
+    assert values(metrics, "muster_quota_fuse_trips_total") == {("batchRepair",): 0.0}
+    assert values(metrics, "muster_audit_differences_total") == {("ComputeNode",): 0.0}
+    assert values(metrics, "muster_actor_wedges_total") == dict.fromkeys(((actor,) for actor in ACTORS), 0.0)
 
 
 def test_no_label_names_an_object() -> None:
@@ -141,7 +168,7 @@ def test_gauges_are_read_at_the_scrape() -> None:
 
 
 def test_levels_of_a_statistic_become_labels() -> None:
-    (family,) = gauges({"children": {"ComputeNode": {"healthy": 7, "unhealthy": 1}, "StorageNode": {"healthy": 2}}})
+    (family,) = families({"children": {"ComputeNode": {"healthy": 7, "unhealthy": 1}, "StorageNode": {"healthy": 2}}})
 
     assert [(tuple(sample.labels.values()), sample.value) for sample in family.samples] == [
         (("ComputeNode", "healthy"), 7.0), (("ComputeNode", "unhealthy"), 1.0), (("StorageNode", "healthy"), 2.0),
@@ -150,7 +177,7 @@ def test_levels_of_a_statistic_become_labels() -> None:
 
 @pytest.mark.parametrize("broken", [{"children": 5}, {"slots_free": "many"}, {"parents": {"awake": None}}])
 def test_a_statistic_that_is_no_number_is_left_out(broken: dict[str, object]) -> None:
-    assert [sample for family in gauges(broken) for sample in family.samples] == []
+    assert [sample for family in families(broken) for sample in family.samples] == []
 
 
 def test_counters_are_shown_when_the_engine_cannot_answer() -> None:
@@ -173,8 +200,24 @@ def test_two_operators_in_a_process_do_not_meet() -> None:
 
 
 def test_names_follow_the_conventions() -> None:
-    names = [name for _, name, _, _ in GAUGES]
+    known = ("controller_runtime_", "workqueue_", "rest_client_")
 
-    assert len(set(names)) == len(names)
-    assert all(name.startswith("muster_") and not name.endswith("_total") for name in names)
+    assert len({each.name for each in TABLE}) == len(TABLE)
+    for each in TABLE:
+        assert each.name.startswith(("muster_", *known)), each.name
+        assert each.name.endswith("_total") == (each.type == "counter"), each.name
+        assert not each.name.endswith(("_bucket", "_count", "_sum")), each.name
+        assert each.text.endswith("."), each.name
+        if each.name.endswith("_seconds") and each.type != "counter":
+            assert each.text.startswith("Seconds"), f"{each.name}: the help says the unit"
     assert b"process_resident_memory_bytes" in Metrics(version="1").render()
+
+
+def test_no_label_could_name_an_object() -> None:
+    """A closed list: a new label is a decision. Each has as many values as there are kinds, classes, reasons or states."""
+    labels = {label for each in TABLE for label in each.labels}
+
+    assert labels == {
+        "actor", "answer", "by", "code", "controller", "host", "kind", "method", "name", "operation", "outcome", "place",
+        "pool", "reason", "result", "state", "status", "supervisor", "to", "type", "verb", "version", "what", "why",
+    }  # fmt: skip
