@@ -1,4 +1,4 @@
-"""One small listener for the kubelet and for Prometheus: ``/healthz``, ``/readyz``, ``/metrics``, and nothing else.
+"""One small listener for the kubelet and for Prometheus: ``/livez`` (or ``/healthz``), ``/readyz`` and ``/metrics``, no more.
 
 It runs on threads of its own and asks the engine nothing but three cheap questions, so that a probe is answered while
 actors are busy, and is *not* answered well while they are stuck. At most ``CONNECTIONS_MAX`` connections are served at
@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/metrics":
             return HTTPStatus.OK, METRICS_TYPE, self.server.metrics()
         if path not in self.server.verdicts:
-            return HTTPStatus.NOT_FOUND, "text/plain", b"not found: there are /healthz, /readyz and /metrics\n"
+            return HTTPStatus.NOT_FOUND, "text/plain", b"not found: there are /livez, /readyz and /metrics\n"
         well, reasons = self.server.verdicts[path]()
         status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
         if "json" in query.get("format", []) or "application/json" in self.headers.get("Accept", ""):
