@@ -19,7 +19,7 @@ from typing import Any
 from .actor import Behaviour, Context, Factory, Monitor, Park, Ref, Resume, Stop
 from .core.conflicts import Conflicts
 from .core.events import ActorQuarantined, ActorReleased, Escalated
-from .core.model import Now, ParentKey
+from .core.model import EventNote, Now, ParentKey
 from .core.reconcile import replaced_condition
 from .core.records import RecordStore
 from .core.restarts import Nursery, RestartPolicy, Verdict
@@ -28,6 +28,7 @@ from .messages import (
     CloseUp,
     ConditionDue,
     Down,
+    EventWanted,
     ParentGone,
     ParentWanted,
     Passivated,
@@ -287,6 +288,12 @@ class DirectoryActor(Behaviour):
             f"within {PROBE_AFTER_S / 60:.0f} min"
         )
         self._tell_condition(entry.name)
+        self._record(entry.key, EventNote(type="Warning", reason="Quarantined", action="Quarantine", note=entry.why))
+
+    def _record(self, key: ParentKey, note: EventNote) -> None:
+        parent = self._store.parent(key)
+        if parent is not None:
+            self.ctx.tell(self._status, EventWanted(parent=key, uid=parent.uid, note=note))
 
     def _tell_condition(self, name: str) -> None:
         """Have the parent's status say that it is quarantined: its own actor cannot."""
@@ -338,6 +345,8 @@ class DirectoryActor(Behaviour):
         self.ctx.cancel(("probe", name))
         self._nursery.forget(name)
         self.ctx.emit(ActorReleased(actor=name, by=by))
+        text = f"its actor is tried again ({by})"
+        self._record(entry.key, EventNote(type="Normal", reason="Released", action="Release", note=text))
         self._resume(name)
 
     def _broadcast(self, message: Any) -> None:

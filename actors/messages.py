@@ -319,7 +319,7 @@ class WriteEnded:
 
 @frozen(kw_only=True)
 class EventWanted:
-    """ClusterActor → StatusActor: record an Event, best effort. Loss: one Event."""
+    """ClusterActor, directory → StatusActor: record an Event, best effort. Loss: one Event."""
 
     parent: ParentKey
     uid: str

@@ -15,6 +15,7 @@ from actors.messages import (
     AskAgain,
     CloseUp,
     Down,
+    EventWanted,
     LastMail,
     ParentGone,
     ParentWanted,
@@ -242,6 +243,9 @@ def test_one_that_spends_its_budget_is_quarantined_and_its_parent_says_so() -> N
     assert (wish.parent, wish.uid, wish.version, wish.status["total"]) == (HOME, "u", 5, 3)
     assert (condition["type"], condition["status"], condition["reason"]) == ("Ready", "False", "Quarantined")
     assert "poisoned" in condition["message"]
+    (event,) = town.status.of(EventWanted)
+    assert (event.parent, event.uid, event.note.type, event.note.reason) == (HOME, "u", "Warning", "Quarantined")
+    assert event.note.note == condition["message"]
     assert [fact.deaths for fact in town.world.seen(ActorQuarantined)] == [3]
     assert town.lives(AWAY) == ["start 1"]
     assert town.given_up == []
@@ -267,6 +271,8 @@ def test_it_leaves_quarantine_on_a_spec_change_a_command_or_a_probe(by: str) -> 
     assert town.phase() == "awake"
     assert len(town.lives()) == starts + 1
     assert [fact.by for fact in town.world.seen(ActorReleased)] == [by]
+    assert [event.note.reason for event in town.status.of(EventWanted)] == ["Quarantined", "Released"]
+    assert by in town.status.of(EventWanted)[-1].note.note
     assert town.subscribed()[-1] == ("home", True)
     town.kill()
     assert town.phase() == "down"  # not quarantined at its first death
@@ -305,7 +311,7 @@ def test_the_spec_that_would_let_it_out_is_sought_by_a_list_when_its_event_is_lo
     town.want(HOME)
     town.quarantine()
     for _ in range(20):
-        town.tell(StatusAnswered(sequence=town.status.told[-1].sequence, state=StatusState.CONFLICT))
+        town.tell(StatusAnswered(sequence=town.status.of(StatusWanted)[-1].sequence, state=StatusState.CONFLICT))
         town.world.run_for(CONDITION_RETRY_S)
 
     assert len(town.watchers["Cluster"].of(RelistWanted)) == 2
