@@ -19,7 +19,7 @@ from attrs import frozen
 
 from .. import __version__
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
-from ..core.ports import Facts, Reader
+from ..core.ports import Facts
 from ..core.restarts import RestartPolicy
 from ..edge.backend import HttpBackend
 from ..edge.dispatcher import POOLS, ThreadDispatcher, WedgedError
@@ -170,7 +170,7 @@ class RealEngine:
         found["events"] = self._writer.statistics()
         return found
 
-    def _reader_for(self, settings: Settings, facts: Facts, fleet: FleetDefinition) -> Reader:
+    def _reader_for(self, settings: Settings, facts: Facts, fleet: FleetDefinition) -> KubeReader | ProcessReader:
         """As ``settings.reader`` says. Parents, and kinds that are few, are read by the threads of a ``KubeReader``."""
         clock, random, namespace = self._dispatcher.clock, self._dispatcher.random, settings.namespace
         thread = KubeReader(

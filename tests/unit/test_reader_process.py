@@ -120,7 +120,7 @@ def test_what_it_says_is_delivered_in_order(child: Callable[..., Watched]) -> No
     assert watched.mail == mail
     assert watched.facts == [ReaderStarted(kind=KIND, pid=watched.process.pid), fact]
     assert watched.process.statistics() == {
-        "objects": 1, "version": 2, "synced": True, "pid": watched.process.pid, "deaths": 0,
+        "objects": 1, "version": 2, "synced": True, "age_s": None, "pid": watched.process.pid, "deaths": 0,
     }  # fmt: skip
 
 
