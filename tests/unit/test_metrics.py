@@ -218,6 +218,7 @@ def test_no_label_could_name_an_object() -> None:
     labels = {label for each in TABLE for label in each.labels}
 
     assert labels == {
-        "actor", "answer", "by", "code", "controller", "host", "kind", "method", "name", "operation", "outcome", "place", "reader",
+        "actor", "answer", "by", "code", "controller", "host", "kind", "method", "name", "operation", "outcome", "place",
+        "reader",
         "pool", "reason", "result", "state", "status", "supervisor", "to", "type", "verb", "version", "what", "why",
     }  # fmt: skip
