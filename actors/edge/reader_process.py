@@ -224,8 +224,7 @@ class ReaderProcess:
         try:
             return self._serve(process, heard)
         except FrameError as error:
-            ended = _how_it_ended(process, _ENDS_S)
-            return ended or _Death("garbled", f"{error}; a bug: please report it")
+            return _Death("garbled", f"{error}; a bug: please report it")
         except Exception as error:  # noqa: BLE001 - a bug of ours, or of whoever takes the mail: forget everything, list again
             return _Death("crashed", f"{type(error).__name__}: {error}; a bug: please report it")
         finally:
@@ -267,10 +266,10 @@ class ReaderProcess:
                     continue
                 chunk = buffer[: os.readv(reports, [buffer])]
                 if not chunk:
-                    frames.end()
-                    return _how_it_ended(process, _ENDS_S) or _Death(
-                        "ended", "it closed its pipe; a bug: please report it"
-                    )
+                    ended = _how_it_ended(process, _ENDS_S)
+                    if ended is None:
+                        frames.end()
+                    return ended or _Death("ended", "it closed its pipe; a bug: please report it")
                 for frame in frames.feed(chunk):
                     report = report_of(frame)
                     if isinstance(report, Dying):
