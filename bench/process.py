@@ -19,6 +19,8 @@ import psutil
 from bench.load.handle import ROOT
 
 _CALM_S = 0.5
+EXTRA_FLAGS: list[str] = []
+"""Given to the operator in every run ("python -m bench.run … --with"), to compare settings with each other."""
 NO_BACKEND = "http://127.0.0.1:9"
 """For runs in which nothing is repaired."""
 
@@ -113,6 +115,6 @@ def muster(kubeconfig: Path, folder: Path, *flags: str, backend_url: str = "") -
     repairs = ["--backend-url", backend_url or NO_BACKEND, "--repair-enabled", "true" if backend_url else "false"]
     return Subject(
         [sys.executable, str(ROOT / "supervisor.py"), "run", "--kubeconfig", str(kubeconfig), *repairs,
-         "--listen", "off", "--log-level", "warning", "--cold-start", "0s", "--max-unhealthy", "100%", *flags],
+         "--listen", "off", "--log-level", "warning", "--cold-start", "0s", "--max-unhealthy", "100%", *flags, *EXTRA_FLAGS],
         folder,
     )  # fmt: skip

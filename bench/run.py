@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from bench import runs_failure, runs_ingest, runs_patches, runs_peers, runs_size  # noqa: F401 - they register their runs
 from bench.load.handle import ROOT
+from bench.process import EXTRA_FLAGS
 from bench.result import RUNS, Bench, Row, number
 
 
@@ -87,6 +89,9 @@ def main() -> int:
         "--quick", action="store_true", help="smaller fleets and fewer repetitions: some minutes in all"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument(
+        "--with", dest="flags", default="", metavar="FLAGS", help="further flags of the operator, in quotes"
+    )
     parser.add_argument("--list", action="store_true", help="say what there is")
     chosen = parser.parse_args()
     if chosen.list or not chosen.names:
@@ -97,13 +102,16 @@ def main() -> int:
     names = list(RUNS) if chosen.names == ["all"] else chosen.names
     if unknown := [name for name in names if name not in RUNS]:
         parser.error(f"no such run: {', '.join(unknown)}")
+    EXTRA_FLAGS.extend(shlex.split(chosen.flags))
     bench = Bench(quick=chosen.quick)
     found: dict[str, Any] = {
         "machine": machine(), "python": platform.python_version(), "commit": commit(), "quick": chosen.quick,
-        "date": time.strftime("%Y-%m-%d", time.gmtime()), "runs": [],
+        "flags": chosen.flags, "date": time.strftime("%Y-%m-%d", time.gmtime()), "runs": [],
     }  # fmt: skip
     console = Console(width=None if sys.stdout.isatty() else 170)
-    table = Table("run", "what", "figure", "target", "ratio", "", "note", title=f"commit {found['commit']}")
+    table = Table(
+        "run", "what", "figure", "target", "ratio", "", "note", title=f"commit {found['commit']} {chosen.flags}"
+    )
     failed = False
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)

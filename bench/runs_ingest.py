@@ -65,7 +65,7 @@ def _ingest(bench: Bench, *, tls: bool, target: float) -> list[Row]:
 
 @run
 def material(bench: Bench) -> list[Row]:
-    """100,000 changes of health over 100 parents, counted only, and repaired too."""
+    """100,000 changes of health over 100 parents, counted and not repaired."""
     with served("100x100") as (server, folder), muster(server.kubeconfig, folder) as subject:
         events = bench(HUNDRED_THOUSAND, 50_000)
         values = costs_s(server, subject, "material", events)

@@ -62,27 +62,30 @@ def patches_real(bench: Bench) -> list[Row]:
         fleet = Fleet(Api(server.kubeconfig))
         names = [f"c{number:05d}" for number in range(parents)]
         together([partial(fleet.cluster, name) for name in names], WRITERS)
-        raw_rate = _raw_rate(fleet, names)
         with _Seen(server, parents) as seen, muster(server.kubeconfig, folder) as subject:
             assert seen.all.wait(300), f"{len(seen.stamps)} of {parents} statuses were written"
             subject.calm()
             cpu_ms = subject.cpu_s() / parents * 1000
         stamps = sorted(seen.stamps.values())
         rate = (parents - 1) / (stamps[-1] - stamps[0])
+        bare_rate = _bare_rate(fleet)
     return [
-        Row(f"{parents:,} first statuses to a real server: its rate for a bare loop to ours", raw_rate / rate, "×", 1.1,
-            note=f"{rate:,.0f} and {raw_rate:,.0f} patches/s"),
+        Row(f"{parents:,} first statuses to a real server: its rate for a bare loop to ours", bare_rate / rate, "×", 1.1,
+            note=f"{rate:,.0f} and {bare_rate:,.0f} patches/s"),
         Row("a status there, the whole start of the operator included", cpu_ms, "CPU ms"),
     ]  # fmt: skip
 
 
-def _raw_rate(fleet: Fleet, names: list[str]) -> float:
-    """Patches a second of eight threads that do nothing else."""
-    body = {"status": {"observedGeneration": 0, "total": 1, "healthy": 1, "unhealthy": 0, "unknown": 0}}
+def _bare_rate(fleet: Fleet) -> float:
+    """Patches a second of eight threads that do nothing else: the operator's own statuses, with another count in them."""
+    jobs = []
+    for found in fleet.objects("Cluster"):
+        meta = {"resourceVersion": found["metadata"]["resourceVersion"]}
+        body = {"metadata": meta, "status": found["status"] | {"total": 1, "healthy": 1}}
+        jobs.append(partial(fleet.api.merge, fleet.path("Cluster", found["metadata"]["name"], "status"), body))
     began_s = time.monotonic()
-    paths = [fleet.path("Cluster", name, "status") for name in names]
-    together([partial(fleet.api.merge, path, body) for path in paths], WRITERS)
-    return len(names) / (time.monotonic() - began_s)
+    together(jobs, WRITERS)
+    return len(jobs) / (time.monotonic() - began_s)
 
 
 class _Seen:

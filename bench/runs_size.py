@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from bench.load.handle import LoadServer
 from bench.process import Subject, muster
 from bench.result import MIB, Bench, Row, fleet_of, row, run, served
-from bench.runs_ingest import costs_s, settled
+from bench.runs_ingest import cost_s, costs_s, settled
 
 
 @contextmanager
@@ -82,10 +82,10 @@ def first_list(bench: Bench) -> list[Row]:
 
 @run
 def large(bench: Bench) -> list[Row]:
-    """Ten thousand parents of a hundred: start, steady state, stop; and how memory and cost grow on the way there."""
+    """Ten thousand parents of a hundred: start, steady state, stop; and how memory grows on the way there."""
     events = bench(100_000, 30_000)
     sizes = bench((1_000, 100_000, 1_000_000), (1_000, 10_000, 100_000))
-    rss, costs = [], []
+    rss = []
     rows = []
     for children in sizes:
         with served(fleet_of(children)) as (server, folder), muster(server.kubeconfig, folder) as subject:
@@ -95,7 +95,7 @@ def large(bench: Bench) -> list[Row]:
             subject.calm()
             rss.append(subject.rss_bytes())
             peak = subject.peak_bytes() / subject.rss_bytes()
-            costs.append(statistics.median(costs_s(server, subject, "heartbeats", events)))
+            costs = costs_s(server, subject, "heartbeats", events)
             threads = subject.threads()
             stop_s = subject.stop()
         what = f"{children // 100:,} parents × 100"
@@ -104,11 +104,27 @@ def large(bench: Bench) -> list[Row]:
             Row(f"{what}: threads", threads, ""),
             Row(f"{what}: stop", stop_s, "s", 2.0),
             Row(f"{what}: resident", rss[-1] / MIB, "MiB", note=f"{peak:.2f} × at the peak"),
-            Row(f"{what}: 100,000 heartbeats", costs[-1], "CPU s"),
+            row(f"{what}: 100,000 heartbeats", costs, "CPU s"),
         ]
     slope = (rss[-1] - rss[-2]) / (sizes[-1] - sizes[-2])
-    return [
-        *rows,
-        Row(f"memory per child with its share of a parent, {sizes[-2]:,} to {sizes[-1]:,} children", slope, "B"),
-        Row(f"cost of an event, {sizes[0]:,} to {sizes[-1]:,} children, most to least", max(costs) / min(costs), "×", 1.15),
-    ]  # fmt: skip
+    what = f"memory per child with its share of a parent, {sizes[-2]:,} to {sizes[-1]:,} children"
+    return [*rows, Row(what, slope, "B")]
+
+
+@run
+def flatness(bench: Bench) -> list[Row]:
+    """What an event costs at a thousand children and at a million, in turn, so that both see the same weather."""
+    sizes, events = bench((1_000, 100_000, 1_000_000), (1_000, 10_000, 100_000)), bench(100_000, 30_000)
+    ratios: dict[int, list[float]] = {children: [] for children in sizes}
+    with ExitStack() as stack:
+        pairs = [stack.enter_context(operator(fleet_of(children))) for children in sizes]
+        for server, subject in pairs:
+            cost_s(server, subject, "heartbeats", events)
+        for _ in range(bench(5, 3)):
+            costs = [cost_s(server, subject, "heartbeats", events) for server, subject in pairs]
+            for children, cost in zip(sizes, costs, strict=True):
+                ratios[children].append(cost / costs[0])
+    medians = [statistics.median(each) for each in ratios.values()]
+    rows = [row(f"an event at {n:,} children to one at {sizes[0]:,}", ratios[n], "×") for n in sizes[1:]]
+    most = f"cost of an event, {sizes[0]:,} to {sizes[-1]:,} children, most to least"
+    return [*rows, Row(most, max(medians) / min(medians), "×", 1.15)]
