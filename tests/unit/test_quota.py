@@ -142,14 +142,14 @@ def test_statistics_change_nothing_and_count_as_free_does() -> None:
     made.release("a", 0.1, unknown=False)
     made.take(0.2, "b", ())
 
-    assert {"quota": "2/1s", "free": 0, "open": 1, "spent": 1, "cold": False} == made.statistics(0.5)
+    assert {"quota": "2/1s", "max": 2, "free": 0, "open": 1, "spent": 1, "cold": False} == made.statistics(0.5)
     assert 1 == made.statistics(2.0)["free"] == made.free(2.0)
 
 
 def test_statistics_and_the_ledger_agree_at_every_edge() -> None:
     """Closed before the start and in the cold start; open in the very instant in which a timer would fire."""
     made = Ledger(Quota(2, WINDOW_S), TIMEOUT_S, LATENESS_S)
-    closed = {"quota": "2/1s", "free": 0, "open": 0, "spent": 0, "cold": True}
+    closed = {"quota": "2/1s", "max": 2, "free": 0, "open": 0, "spent": 0, "cold": True}
     assert closed == made.statistics(1e6)
 
     made.cold_start(7.0)
