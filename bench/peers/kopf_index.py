@@ -1,6 +1,6 @@
 """kopf with its in-memory index: nodes by Cluster, and a task for each Cluster that waits and writes.
 
-The index's start-up is quadratic in the number of nodes (measured), so this one is for small fleets.
+Its start-up grows faster than the number of nodes does, so it is measured with small fleets.
 """
 
 from __future__ import annotations
