@@ -61,6 +61,7 @@ REFUSED_RETRY_S = (
 )
 AUDIT_PERIOD_S = 1800.0  # the counts against a recount; arbitrary: they differ only if there is a bug
 WISHES_KEPT = 3  # one is written, one may follow before the answer is here, one is new; beyond, an echo costs a look
+_INSTANT_S = 1e-6  # two instants nearer than this are one: sums of floats differ
 PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
 
 
@@ -118,7 +119,7 @@ class ClusterActor(Behaviour):
         if isinstance(message, Objects):
             self._objects(message)
         elif isinstance(message, DebounceEnded):
-            self._look("changed")
+            self._quiet()
         elif isinstance(message, LookAgain):
             self._look("deadline")
         elif isinstance(message, StatusAnswered):
@@ -231,10 +232,23 @@ class ClusterActor(Behaviour):
         self._debounce.changed(now_s)
         due_s = self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
         if (
-            first or due_s != self._due_s
-        ):  # else leave it: one that is made anew for each change is never handled in a flood
-            self._due_s = due_s
-            self.ctx.schedule("debounce", due_s - now_s, DebounceEnded())
+            first or due_s < self._due_s
+        ):  # where it is later now, the timer finds out: in a flood each one made is one too many
+            self._arm(due_s, now_s)
+
+    def _arm(self, due_s: float, now_s: float) -> None:
+        self._due_s = due_s
+        self.ctx.schedule("debounce", due_s - now_s, DebounceEnded())
+
+    def _quiet(self) -> None:
+        """The debounce has ended, unless there were more changes since its timer was made."""
+        if self._debounce.pending:
+            now_s = self.ctx.clock.now()
+            due_s = self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
+            if due_s - now_s > _INSTANT_S:
+                self._arm(due_s, now_s)
+                return
+        self._look("changed")
 
     # --- reconcile ----------------------------------------------------------------------------------------------------
     def _look(self, cause: str) -> None:

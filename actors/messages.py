@@ -254,7 +254,7 @@ class AskAgain:
 # --- ClusterActor's own timers ----------------------------------------------------------------------------------------
 @frozen(kw_only=True)
 class DebounceEnded:
-    """timer → ClusterActor: the quiet time or the longest wait is over."""
+    """timer → ClusterActor: the quiet time or the longest wait is over, unless more changes came meanwhile."""
 
 
 @frozen(kw_only=True)

@@ -192,6 +192,7 @@ class Debounced(Oracle):
         self._first_s: dict[str, float] = {}
         self._last_s: dict[str, float] = {}
         self._spec_s: dict[str, float] = {}
+        self._hasty: dict[str, tuple[float, str]] = {}
         self.court.on_material.append(self._material)
         self.court.hear(DebounceEnded, self._ended)
         for kind in (BackendState, ItemsAnswered, StatusAnswered, Objects):
@@ -227,12 +228,14 @@ class Debounced(Oracle):
             return
         self.exercised += 1
         if self.now < due_s - 0.001:
-            self.no(
-                f"{actor} looked {self.now - last_s:.3f} s after the last news, {policy.debounce_quiet_s} s are quiet"
-            )
+            why = f"{actor} looked {self.now - last_s:.3f} s after the last news, {policy.debounce_quiet_s} s are quiet"
+            self._hasty[actor] = (self.now, why)
 
     def _reconciled(self, fact: Reconciled) -> None:
         actor = f"cluster/{fact.parent}"
+        ended_s, why = self._hasty.pop(actor, (-1.0, ""))
+        if ended_s == self.now:  # a timer that ends too soon is none, if it is only made anew
+            self.no(why)
         if self._last_s.get(actor, -1.0) >= self.now:  # at this very instant: it may be waiting behind the look
             self._first_s[actor] = self.now
         else:
