@@ -9,5 +9,6 @@ Not part of the wheel. In reading order:
     run.py       the command: one table, one JSON file
     report.py    that JSON file as a Markdown table and a plot
     gate.py      the regression gate: counts of bytecode instructions, messages, writes and calls; never times
+    readers.py   a reader thread and a reader process compared, inside one program
     ingest.py    where the time of one event goes, stage by stage
 """
