@@ -7,8 +7,7 @@ An ``Actor`` behaves as pykka documents: start, tell, ask, proxy, stop, the hook
 
 ``Cell`` is the supervised actor. pykka, and every sender, know only the cell: a stable ref and mailbox. What runs inside is
 a ``Behaviour``, made by a factory; when it raises, the cell sets the message aside, tells its supervisor, *holds* its mail
-and later runs a new instance. (Restarting from pykka's ``on_failure`` does not do: until it is done, every tell raises in
-its sender; 1.5 million did in a trial.)
+and later runs a new instance. (Restarting from pykka's ``on_failure`` would not do: meanwhile every tell raises.)
 """
 
 from __future__ import annotations
@@ -119,6 +118,22 @@ class Stop:
     """supervisor → cell: stop now, before any other mail."""
 
     lane: ClassVar[Lane] = Lane.CONTROL
+
+
+@frozen
+class Restart:
+    """a person's command → cell: end this incarnation as a crash would; its supervisor decides, and counts it."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+    reason: str
+
+
+@frozen
+class Look:
+    """the shell → cell: answer with ``take(behaviour)``, quick and without a change; None is one that is down."""
+
+    lane: ClassVar[Lane] = Lane.CONTROL
+    take: Callable[[Behaviour | None], Any]
 
 
 @frozen
@@ -281,8 +296,8 @@ class Cell(Actor):
         self._factory = factory
         self._supervisor = supervisor
         self._on_death = on_death  # of a cell without a supervisor: it dies as any pykka actor does
-        self._incarnation = 0
-        self._started_s = 0.0
+        self.incarnation = 0  # the number of the one that runs, or ran last
+        self.started_s = 0.0
         self._last_down: Down | None = None
         self._deaths_by: dict[str, int] = {}
         self._monitors: list[Ref] = []
@@ -376,9 +391,9 @@ class Cell(Actor):
 
     # --- life and death -----------------------------------------------------------------------------------------------
     def _incarnate(self) -> None:
-        self._incarnation += 1
-        self._started_s = self.dispatcher.clock.now()
-        self.ctx = ctx = Context(self, self._incarnation)
+        self.incarnation += 1
+        self.started_s = self.dispatcher.clock.now()
+        self.ctx = ctx = Context(self, self.incarnation)
         try:
             self.behaviour = self._factory(ctx)
             self.behaviour.on_start()
@@ -392,8 +407,8 @@ class Cell(Actor):
             self._crashed(error, None)
             return
         self.actor_inbox.held = self.actor_inbox.refuses_asks = False
-        if self._incarnation > 1:
-            self.dispatcher.facts(ActorRestarted(actor=self.name, incarnation=self._incarnation))
+        if self.incarnation > 1:
+            self.dispatcher.facts(ActorRestarted(actor=self.name, incarnation=self.incarnation))
         stash, self._stash = self._stash, []
         for message in stash:
             self.on_receive(message)
@@ -416,6 +431,10 @@ class Cell(Actor):
         if self.ctx is not None and self.ctx.incarnation == wedged.incarnation:
             self._end_incarnation("wedged", f"in {wedged.message} for {wedged.busy_s:.0f} s", "", wedged.message)
 
+    def _restart(self, wish: Restart) -> None:
+        if self.ctx is not None and self._supervisor is not None:
+            self._end_incarnation("crashed", f"restart asked for: {wish.reason}", "", "")
+
     def _end_incarnation(self, reason: str, error: str, text: str, poison: str) -> None:
         down = self._down(reason, error, text, poison)
         if self.ctx is not None:
@@ -427,20 +446,18 @@ class Cell(Actor):
         self._announce(down)
 
     def _record_crash(self, error: str, text: str, poison: str) -> None:
-        uptime_s = self.dispatcher.clock.now() - self._started_s
-        self.dispatcher.facts(
-            ActorCrashed(actor=self.name, incarnation=self._incarnation, error=error, traceback=text, poison=poison,
-                         uptime_s=uptime_s)
-        )  # fmt: skip
+        self.dispatcher.facts(ActorCrashed(
+            actor=self.name, incarnation=self.incarnation, error=error, traceback=text, poison=poison,
+            uptime_s=self.dispatcher.clock.now() - self.started_s,
+        ))  # fmt: skip
 
     def _down(self, reason: str, error: str = "", text: str = "", poison: str = "") -> Down:
-        uptime_s = self.dispatcher.clock.now() - self._started_s
-        return Down(name=self.name, incarnation=self._incarnation, reason=reason, error=error, traceback=text,
-                    poison=poison, uptime_s=uptime_s)  # fmt: skip
+        return Down(name=self.name, incarnation=self.incarnation, reason=reason, error=error, traceback=text,
+                    poison=poison, uptime_s=self.dispatcher.clock.now() - self.started_s)  # fmt: skip
 
     def _announce(self, down: Down) -> None:
         self._last_down = down
-        watchers = [*([self._supervisor] if self._supervisor else []), *self._monitors]
+        watchers = (*self._monitors, *([self._supervisor] if self._supervisor else ()))
         for ref in {ref.actor_urn: ref for ref in watchers}.values():  # a supervisor may watch as well: once is enough
             if ref.is_alive():
                 try:
@@ -461,21 +478,23 @@ class Cell(Actor):
         if self.behaviour is None and self._last_down is not None:
             message.watcher.tell(self._last_down)
 
-    def _stop_now(self, _message: Stop) -> None:
-        self._stop()
+    @property
+    def state(self) -> str:
+        """running, down or quarantined."""
+        down = "quarantined" if self.actor_inbox.refuses_asks else "down"
+        return down if self.behaviour is None else "running"
 
     def statistics(self) -> dict[str, object]:
         """A snapshot for people: never touches the behaviour's own thread."""
-        inner = self.behaviour.statistics() if self.behaviour is not None else {}
-        state = (
-            "running" if self.behaviour is not None else ("quarantined" if self.actor_inbox.refuses_asks else "down")
-        )
+        behaviour = self.behaviour  # another thread may end it meanwhile
+        inner = behaviour.statistics() if behaviour is not None else {}
         return {
-            "name": self.name, "state": state, "incarnation": self._incarnation, "mailbox": self.actor_inbox.depth(),
+            "name": self.name, "state": self.state, "incarnation": self.incarnation, "mailbox": self.actor_inbox.depth(),
             "handled": self.handled_count, "last_error": self._last_down.error if self._last_down else "", **inner,
         }  # fmt: skip
 
 
-_FOR_CELL: dict[type, Callable[[Cell, Any], None]] = {
-    Resume: Cell._resume, Park: Cell._park, Stop: Cell._stop_now, Monitor: Cell._monitor, Wedged: Cell._wedged,
+_FOR_CELL: dict[type, Callable[[Cell, Any], Any]] = {
+    Resume: Cell._resume, Park: Cell._park, Stop: lambda cell, _: cell._stop(), Monitor: Cell._monitor, Wedged: Cell._wedged,
+    Restart: Cell._restart, Look: lambda cell, look: look.take(cell.behaviour),
 }  # fmt: skip

@@ -15,7 +15,7 @@ status is on the parent itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import evolve
@@ -74,6 +74,7 @@ class ClusterActor(Behaviour):
     def __init__(
         self, ctx: Context, *, key: ParentKey, fleet: FleetDefinition, policy: Policy, idle_s: float,
         status: Ref, gateway: Ref, directory: Ref, watcher: Callable[[str], Ref | None],
+        pauses: Mapping[ParentKey, float],
     ) -> None:  # fmt: skip
         super().__init__(ctx)
         self.key = key
@@ -85,6 +86,7 @@ class ClusterActor(Behaviour):
         self._gateway = gateway
         self._directory = directory
         self._watcher = watcher
+        self._pauses = pauses  # by command; see ``tree``
         self._child_kinds = tuple(child.ref.kind for child in fleet.children)
         self._missing = {fleet.parent.kind, *self._child_kinds}  # kinds whose replacement has not come yet
         self._closing: set[str] | None = None  # while passivating: kinds whose last mail has not come yet
@@ -262,7 +264,8 @@ class ClusterActor(Behaviour):
         started_s = self.ctx.clock.now()
         now = Now(started_s, self.ctx.clock.wall())
         parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
-        children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped))
+        children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped),
+                            paused=self._paused(started_s))  # fmt: skip
         plan = pure.reconcile(self._fleet, parent, children, self._policy, now)
         changed = not _same(plan.status, parent.status)
         self._execute(plan, changed)
@@ -273,6 +276,15 @@ class ClusterActor(Behaviour):
         ))  # fmt: skip
         self._cause = ""
         self._stay()
+
+    def _paused(self, now_s: float) -> bool:
+        """Whether a command holds our repairs; then we look again when that ends. Each incarnation asks anew."""
+        until_s = self._pauses.get(self.key, 0.0)
+        if until_s <= now_s:
+            self.ctx.cancel("pause")
+            return False
+        self.ctx.schedule("pause", until_s - now_s, LookAgain())
+        return True
 
     def _execute(self, plan: Plan, changed: bool) -> None:
         assert self._parent is not None
@@ -429,6 +441,7 @@ class ClusterActor(Behaviour):
         return bool(
             self._missing or self._debounce.pending or self._target is not None or self._asked
             or self.ctx.scheduled("look") or self.ctx.scheduled("write") or self._repairs.open_count
+            or self.ctx.scheduled("pause")
             or self._backend.reachable is False  # of its return only those hear who are awake
         )  # fmt: skip
 

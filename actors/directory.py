@@ -29,10 +29,13 @@ from .messages import (
     ConditionDue,
     Down,
     EventWanted,
+    LookAgain,
+    LookWanted,
     ParentGone,
     ParentWanted,
     Passivated,
     PassivateWanted,
+    PauseWanted,
     ProbeDue,
     Released,
     RelistWanted,
@@ -87,6 +90,7 @@ class DirectoryActor(Behaviour):
     def __init__(
         self, ctx: Context, *, kinds: tuple[str, ...], store: RecordStore, cluster_factory: ClusterFactory,
         policy: RestartPolicy, watcher: Callable[[str], Ref | None], status: Ref, gateway: Ref, give_up: Callable[[str], None],
+        pauses: dict[ParentKey, float],
     ) -> None:  # fmt: skip
         super().__init__(ctx)
         self._kinds = kinds
@@ -96,6 +100,7 @@ class DirectoryActor(Behaviour):
         self._status = status
         self._gateway = gateway
         self._give_up = give_up
+        self._pauses = pauses  # until when whose repairs are held by command; outlives this incarnation
         self._nursery = Nursery(policy)
         self._entries: dict[str, _Entry] = {}
         self._sync: dict[str, tuple[bool, bool, str]] = {}
@@ -147,12 +152,33 @@ class DirectoryActor(Behaviour):
                 self._release(message.name, "probe")
             case Released():
                 self._release(_name(message.parent), message.by)
+            case LookWanted():
+                self._have_look(message.parent)
+            case PauseWanted():
+                self._pause(message)
             case StatusAnswered():
                 self._condition_answered(message)
             case ConditionDue():
                 self._tell_condition(message.name)
             case _:
                 super().on_receive(message)
+
+    def _have_look(self, key: ParentKey) -> None:
+        """One that sleeps looks by itself when it wakes."""
+        self._wanted(key, spec_changed=False)
+        entry = self._entries.get(_name(key))
+        if entry is not None and entry.phase is not Phase.CLOSING:
+            self.ctx.tell(entry.ref, LookAgain())
+
+    def _pause(self, wish: PauseWanted) -> None:
+        now_s = self.ctx.clock.now()
+        for key in [key for key, until_s in self._pauses.items() if until_s <= now_s]:
+            del self._pauses[key]
+        if wish.until_s > now_s:
+            self._pauses[wish.parent] = wish.until_s
+        else:
+            self._pauses.pop(wish.parent, None)
+        self._have_look(wish.parent)
 
     def _subscribe_all(self, watcher: Ref) -> None:
         """A new incarnation of a watcher knows nobody."""

@@ -7,18 +7,14 @@
                        └── retry: throttled, missing, unknown outcome (same keys) ──── CallEnded ◀────────┘
     ItemsAnswered ◀── done, failed, withdrawn
 
-Every message ends in ``_dispatch``, which sends what may leave at this instant and sets the one timer to the next
-instant at which anything could change; there are no timers per item or per parent. Nothing here blocks: a call runs on
-the executor and its end comes back as a message.
+Every message ends in ``_dispatch``, which sends what may leave now and sets the one timer to the next instant at which
+anything could change: no timers per item or parent. Nothing blocks: a call runs on the executor, its end is a message.
+Only the ledger decides whether a call may leave. The fuse (``ratelimit`` around ``_leave``) goes by the same slot's stamp;
+its window is fixed, so it lets through all that the ledger does and more, and when it trips the ledger has a bug.
 
-Only the ledger decides whether a call may leave. The fuse (``ratelimit`` around ``_leave``) goes by the same slot's
-stamp; its window is fixed, so it lets through all that the ledger does and more, and when it trips the ledger has a
-bug.
-
-A crash of this behaviour loses the queue, not the ledger. The calls that were open count as unknown; their items are
-not handed out before they cannot arrive any more, whoever asks for them first; and a call that has not begun on the
-executor by then does not begin. The ClusterActors hear of the crash and send their whole wish again with the same
-keys.
+A crash of this behaviour loses the queue, not the ledger. Calls that were open count as unknown; their items are not
+handed out before they cannot arrive any more, whoever asks first; a call that has not begun on the executor by then
+does not begin. The ClusterActors hear of the crash and send their whole wish again with the same keys.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from typing import Any
 from attrs import define, field, frozen
 from ratelimit import RateLimitException, limits
 
-from .actor import Behaviour, Context
+from .actor import Behaviour, Context, Ref
 from .core.backoff import Breaker, BreakerState, Pause, full_jitter_s
 from .core.batch import QUANTUM, Queue, Suspects, when_to_send
 from .core.errors import BackendError, CallTimeout, Malformed, Misconfigured, Refused, Throttled, Unavailable
@@ -41,7 +37,16 @@ from .core.model import Item, ParentKey
 from .core.ports import Backend, Call, ItemResult, Later, Outcome, Records, Reply
 from .core.quantity import Quota
 from .core.quota import Ledger, Slot
-from .messages import BackendState, CallEnded, DispatchDue, DrainWanted, ItemAnswer, ItemsAnswered, Ref, RepairsWanted
+from .messages import (
+    BackendState,
+    CallEnded,
+    DispatchDue,
+    DrainWanted,
+    ItemAnswer,
+    ItemsAnswered,
+    QuotaLimited,
+    RepairsWanted,
+)
 
 _TIMER = "dispatch"
 # Failures in a row until parents are told: one hiccup is no news and would cost each of them two status writes.
@@ -55,11 +60,10 @@ class GatewaySettings:
     """One backend operation. Durations in seconds.
 
     ``in_flight_max`` bounds calls; the executor should have as many threads (16: a quota of ten leaves in one go).
-    ``call_timeout_s`` is what the adapter allows one call in all, ``lateness_s`` how much later the backend may still
-    receive it (5: TCP's first retransmissions). ``cold_start_s`` None waits W + timeout + lateness before the first
-    call of this process; 0 says that nobody sent before. ``retry_*`` delay one call's items after a failure,
-    ``breaker_*`` the whole operation after ``breaker_failures`` in a row (a minute at most, or a healed backend waits
-    for us). ``pause_max_s`` caps a Retry-After (an hour: beyond it a typing error is likelier than a wish).
+    ``call_timeout_s`` is what the adapter allows one call in all, ``lateness_s`` how much later the backend may still receive
+    it (5: TCP's first retransmissions). ``cold_start_s`` None waits W + timeout + lateness before this process's first call; 0:
+    nobody sent before. ``retry_*`` delay one call's items after a failure, ``breaker_*`` the whole operation after
+    ``breaker_failures`` in a row (a minute at most, or a healed backend waits). ``pause_max_s`` caps a Retry-After.
     """
 
     operation: str
@@ -81,6 +85,7 @@ class GatewaySettings:
 
 
 _Answer = tuple[ItemAnswer, str]
+_Replies = dict[ParentKey, dict[str, _Answer]]  # parent → item key → its answer
 
 
 @define(eq=False)
@@ -102,9 +107,6 @@ class _Open:
     cancelled: bool = False
 
 
-_Replies = dict[ParentKey, dict[str, _Answer]]  # parent → item key → its answer
-
-
 class BatchGatewayActor(Behaviour):
     """See the module. ``ledger`` outlives this incarnation; the other ports are read-only or blocking (``backend``)."""
 
@@ -114,7 +116,7 @@ class BatchGatewayActor(Behaviour):
         super().__init__(ctx)
         self._backend, self._records, self._ledger, self._settings = backend, records, ledger, settings
         quota = settings.quota
-        self._queue = Queue(ageing_s=2 * quota.window_s, quantum=settings.quantum)
+        self.queue = Queue(ageing_s=2 * quota.window_s, quantum=settings.quantum)
         self._pause = Pause(quota.window_s / quota.calls, quota.window_s, settings.pause_max_s, ctx.random)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_base_s, settings.breaker_max_s, ctx.random)
         self._askers: dict[ParentKey, _Asker] = {}
@@ -136,7 +138,7 @@ class BatchGatewayActor(Behaviour):
             self._ledger.cold_start(now, self._settings.cold_start_s)
         self._ledger.abandon_open(now)
         for uid, until_s in self._ledger.open_items(now).items():
-            self._queue.embargo((uid,), until_s, now)
+            self.queue.embargo((uid,), until_s, now)
 
     def on_receive(self, message: Any) -> Any:
         """Thread of the dispatcher, one message at a time. A raise restarts this behaviour with an empty queue."""
@@ -148,6 +150,8 @@ class BatchGatewayActor(Behaviour):
                 self._ended(message.call, message.outcome, now)
             case DispatchDue():
                 self._wake_s = math.inf
+            case QuotaLimited():
+                self._ledger.limit(message.calls, message.until_s)
             case DrainWanted():
                 self._draining = True
                 self._drains.append(message.reply)
@@ -172,7 +176,7 @@ class BatchGatewayActor(Behaviour):
             items, again = asker.answers.sort(items)
             for at_s, answers in again.items():  # the instant of the first answer: cooldowns count from it
                 self.ctx.tell(asker.ref, ItemsAnswered(answers=answers, at_s=at_s))
-        change = self._queue.want(parent, items, now)
+        change = self.queue.want(parent, items, now)
         self._counts["items_added"] += change.added
         if items and self._down is not None:
             self._tell_state(asker, reachable=False)
@@ -181,7 +185,7 @@ class BatchGatewayActor(Behaviour):
 
     def _forget(self, parent: ParentKey, asker: _Asker) -> None:
         """A parent that wants nothing and need not be told of the backend's return is not kept."""
-        if not asker.answers and asker.told is not False and not self._queue.has(parent):
+        if not asker.answers and asker.told is not False and not self.queue.has(parent):
             self._askers.pop(parent, None)
 
     # --- what leaves --------------------------------------------------------------------------------------------------
@@ -214,27 +218,23 @@ class BatchGatewayActor(Behaviour):
 
     def _queue_due_s(self, now: float) -> float:
         """When the batch window of what is ready ends; with nothing ready, when something will be."""
-        ready = self._queue.ready(now)
+        ready = self.queue.ready(now)
         if not ready:
-            return self._queue.next_ready_at()
+            return self.queue.next_ready_at()
         return when_to_send(
-            ready=ready,
-            batch_max=self._settings.batch_max,
-            oldest_s=self._queue.oldest_ready_s,
-            newest_s=self._queue.newest_ready_s,
-            quiet_s=self._settings.batch_quiet_s,
-            spacing_s=self._ledger.spacing_s,
-            last_partial_s=self._last_partial_s,
-        )
+            ready=ready, oldest_s=self.queue.oldest_ready_s, newest_s=self.queue.newest_ready_s,
+            batch_max=self._settings.batch_max, quiet_s=self._settings.batch_quiet_s,
+            spacing_s=self._ledger.spacing_s, last_partial_s=self._last_partial_s,
+        )  # fmt: skip
 
     def _send_batch(self, now: float) -> None:
         """One batch: checked item by item, then a slot, then the fuse. May find that nothing of it is wanted."""
-        oldest_s = min(now, self._queue.oldest_ready_s)
+        oldest_s = min(now, self.queue.oldest_ready_s)
         probing = self._breaker.state is not BreakerState.CLOSED
         if part := self._suspects.take(others=self._queue_due_s(now) <= now, probing=probing):
             items, refused = self._recheck(part, now)
         else:
-            items, refused = self._queue.take(self._settings.batch_max, self._still_wanted, now)
+            items, refused = self.queue.take(self._settings.batch_max, self._still_wanted, now)
             if 0 < len(items) < self._settings.batch_max:
                 self._last_partial_s = now
         self._answer_withdrawn(refused, now)
@@ -291,9 +291,9 @@ class BatchGatewayActor(Behaviour):
         """The same check for items that have been in flight since a refused call."""
         items, refused = [], []
         for item in group:
-            why = self._still_wanted(item) if self._queue.wanted(item) else "withdrawn"
+            why = self._still_wanted(item) if self.queue.wanted(item) else "withdrawn"
             if why:
-                self._queue.finish(item, now)
+                self.queue.finish(item, now)
                 refused.append((item, why))
             else:
                 items.append(item)
@@ -313,7 +313,7 @@ class BatchGatewayActor(Behaviour):
 
     def _give_back(self, items: Iterable[Item], now: float, not_before_s: float = 0.0, *, retry: bool = True) -> None:
         """These are to be sent again, but for those that nobody wants any more."""
-        queue = self._queue
+        queue = self.queue
         dropped = [i for i in items if not queue.give_back(i, now, not_before_s=not_before_s, retry=retry)]
         self._answer_withdrawn(((item, "withdrawn") for item in dropped), now)
 
@@ -381,7 +381,7 @@ class BatchGatewayActor(Behaviour):
         return min(result.retry_after_s, self._settings.pause_max_s)
 
     def _retry_s(self, item: Item) -> float:
-        settings, attempts = self._settings, self._queue.attempts(item)
+        settings, attempts = self._settings, self.queue.attempts(item)
         return full_jitter_s(self.ctx.random, settings.retry_base_s, settings.retry_max_s, attempts)
 
     def _throttled(self, opened: _Open, error: Throttled, now: float) -> None:
@@ -402,7 +402,7 @@ class BatchGatewayActor(Behaviour):
         slot = self._ledger.release(call.id, now, unknown=arrived and not isinstance(error, (Malformed, Misconfigured)))
         self._pause.answered(opened.slot.taken_s)
         if slot.may_arrive_until_s > now:
-            self._queue.embargo(slot.uids, slot.may_arrive_until_s, now)
+            self.queue.embargo(slot.uids, slot.may_arrive_until_s, now)
         retry_s = self._retry_s(call.items[0])  # one draw: they leave together again
         self._give_back(call.items, now, now + retry_s)
         self._not_reached(call.id, error, now)
@@ -430,7 +430,7 @@ class BatchGatewayActor(Behaviour):
     # --- answers ------------------------------------------------------------------------------------------------------
     def _settle(self, item: Item, answer: ItemAnswer, text: str, answers: _Replies, now: float) -> None:
         """This item is over. Its answer is remembered while the parent wants it under this key."""
-        if self._queue.finish(item, now) and (asker := self._askers.get(item.parent)) is not None:
+        if self.queue.finish(item, now) and (asker := self._askers.get(item.parent)) is not None:
             asker.answers.remember(item, (answer, text), now)
         answers.setdefault(item.parent, {})[item.key] = (answer, text)
 
@@ -466,7 +466,7 @@ class BatchGatewayActor(Behaviour):
         if self._breaker.failures < patience:
             return
         self._down = (type(error).__name__, str(error))
-        for parent in self._queue.parents():
+        for parent in self.queue.parents():
             if (asker := self._askers.get(parent)) is not None:
                 self._tell_state(asker, reachable=False)
 
@@ -490,7 +490,7 @@ class BatchGatewayActor(Behaviour):
         now = self.ctx.clock.now()
         ages_s = [now - opened.slot.taken_s for opened in list(self._calls.values())]
         return {
-            "queue": self._queue.statistics(now), "suspect_groups": len(self._suspects),
+            "queue": self.queue.statistics(now), "suspect_groups": len(self._suspects),
             "ledger": self._ledger.statistics(now), "calls_in_flight": len(ages_s), "calls_age_s": ages_s,
             "pause_s": max(0.0, self._pause.until_s - now), "breaker": self._breaker.state.value,
             "reachable": self._down is None, "draining": self._draining, "counts": dict(self._counts),

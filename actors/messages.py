@@ -34,12 +34,15 @@ __all__ = [
     "ItemsAnswered",
     "LastMail",
     "LookAgain",
+    "LookWanted",
     "Objects",
     "ParentGone",
     "ParentWanted",
     "PassivateWanted",
     "Passivated",
+    "PauseWanted",
     "ProbeDue",
+    "QuotaLimited",
     "Released",
     "RelistWanted",
     "RepairsWanted",
@@ -224,10 +227,31 @@ class Passivated:
 
 @frozen(kw_only=True)
 class Released:
-    """anyone → directory: let that parent out of quarantine (``by``: spec, command). Idempotent."""
+    """a person's command → directory: let that parent out of quarantine (``by``: command). Idempotent."""
 
     parent: ParentKey
     by: str
+
+
+@frozen(kw_only=True)
+class LookWanted:
+    """a person's command → directory: have that parent's actor look now; one that sleeps is woken. Idempotent.
+
+    Loss: nothing is looked at before the next change.
+    """
+
+    parent: ParentKey
+
+
+@frozen(kw_only=True)
+class PauseWanted:
+    """a person's command → directory: hold that parent's repairs until then (our clock; 0: no longer). Idempotent.
+
+    Loss: nothing is held; who asked looks whether it is in force.
+    """
+
+    parent: ParentKey
+    until_s: float
 
 
 @frozen(kw_only=True)
@@ -387,6 +411,17 @@ class BackendState:
 @frozen(kw_only=True)
 class DispatchDue:
     """timer → gateway: a batch window ends, a slot frees, a pause or a backoff is over."""
+
+
+@frozen(kw_only=True)
+class QuotaLimited:
+    """a person's command → gateway: use only so many of the quota's calls until then (our clock). Idempotent.
+
+    0: send nothing. Loss: the whole quota is used; who asked looks whether it is in force.
+    """
+
+    calls: int
+    until_s: float
 
 
 @frozen(kw_only=True)

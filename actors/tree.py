@@ -88,6 +88,9 @@ class System:
         self.settings = settings
         self.store = RecordStore(tuple(child.ref.kind for child in fleet.children))
         self.refs: dict[str, Ref] = {}
+        self.pauses: dict[
+            ParentKey, float
+        ] = {}  # by command: until when, on the dispatcher's clock; the directory writes it
         self.end: End | None = None
         self.stopped = False
         self.overdue: list[str] = []
@@ -121,7 +124,7 @@ class System:
         return DirectoryActor(
             ctx, kinds=tuple(kind.kind for kind in self.fleet.kinds), store=self.store, cluster_factory=self._cluster,
             policy=self.settings.clusters, watcher=self._watcher_of,
-            status=self.refs["status"], gateway=self.refs[GATEWAY], give_up=self._escalated,
+            status=self.refs["status"], gateway=self.refs[GATEWAY], give_up=self._escalated, pauses=self.pauses,
         )  # fmt: skip
 
     def _cluster(self, key: ParentKey) -> Factory:
@@ -129,7 +132,7 @@ class System:
             return ClusterActor(
                 ctx, key=key, fleet=self.fleet, policy=self.settings.policy, idle_s=self.settings.idle_s,
                 status=self.refs["status"], gateway=self.refs[GATEWAY], directory=self.refs["directory"],
-                watcher=self._watcher_of,
+                watcher=self._watcher_of, pauses=self.pauses,
             )  # fmt: skip
 
         return factory

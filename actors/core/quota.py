@@ -80,6 +80,8 @@ class Ledger:
     _spent: list[int] = field(init=False, factory=list)  # heap: when each spent slot is free again
     _lost: list[Slot] = field(init=False, factory=list)  # ended without a reply, may still arrive
     _last_taken_s: float = field(init=False, default=-math.inf)
+    _ceiling: int = field(init=False, default=0)  # counts until then; see ``limit``
+    _ceiling_until_s: float = field(init=False, default=-math.inf)
 
     def __attrs_post_init__(self) -> None:
         assert self.quota.calls >= 1
@@ -120,7 +122,7 @@ class Ledger:
         spent = self._spent
         while spent and spent[0] <= now_ns:
             heapq.heappop(spent)
-        return self.quota.calls - len(self._open) - len(spent)
+        return max(0, self._in_force(now) - len(self._open) - len(spent))
 
     def next_free_at(self, now: float) -> float:
         """When the next call may be sent: ``now`` if one may; infinity if only a release (or the start) can tell."""
@@ -130,7 +132,31 @@ class Ledger:
             return math.inf
         if _ns_down(now) < self._opens_ns:
             return _reached_s(self._opens_ns)
-        return _reached_s(self._spent[0]) if self._spent else math.inf
+        return self._next_at(now, len(self._open), self._spent)
+
+    def limit(self, calls: int, until_s: float) -> None:
+        """Until then only so many of the quota's calls are used (0: none leaves): a person's wish, never above the quota.
+
+        By the clock, so it ends by itself, also where whoever asked for it is not there any more. The newest counts.
+        """
+        self._ceiling, self._ceiling_until_s = max(0, min(calls, self.quota.calls)), until_s
+
+    def _in_force(self, now: float) -> int:
+        return self._ceiling if now < self._ceiling_until_s else self.quota.calls
+
+    def _next_at(self, now: float, opened: int, spent: list[int]) -> float:
+        """When a slot is free, with nothing free now: enough spent ones are free again, or the ceiling ends."""
+
+        def freed_at(calls: int) -> float:
+            wanted = opened + len(spent) - calls + 1  # of the spent ones: so many must be free again
+            if wanted <= 0:
+                return now
+            return _reached_s(heapq.nsmallest(wanted, spent)[-1]) if wanted <= len(spent) else math.inf
+
+        at_s = freed_at(self._in_force(now))
+        if now < self._ceiling_until_s:
+            at_s = min(at_s, max(self._ceiling_until_s, freed_at(self.quota.calls)))
+        return at_s
 
     def take(self, now: float, call_id: str, item_uids: tuple[str, ...]) -> Slot:
         """Spend a slot, immediately before the send. There must be a free one."""
@@ -176,14 +202,24 @@ class Ledger:
 
     def statistics(self, now: float) -> dict[str, object]:
         """Slots by state (any thread; changes nothing)."""
-        now_ns, spent, opened = _ns_down(now), list(self._spent), len(self._open)
-        held = sum(1 for until_ns in spent if until_ns > now_ns)
-        waits = self._opens_ns is None or now_ns < self._opens_ns
+        now_ns, opened, opens_ns = _ns_down(now), len(self._open), self._opens_ns
+        spent = [until_ns for until_ns in list(self._spent) if until_ns > now_ns]
+        waits = opens_ns is None or now_ns < opens_ns
+        free = 0 if waits else max(0, self._in_force(now) - opened - len(spent))
+        if free:
+            next_s = now
+        elif waits:
+            next_s = math.inf if opens_ns is None else _reached_s(opens_ns)
+        else:
+            next_s = self._next_at(now, opened, spent)
         return {
             "quota": str(self.quota),
             "max": self.quota.calls,
-            "free": 0 if waits else self.quota.calls - opened - held,
+            "free": free,
             "open": opened,
-            "spent": held,
+            "spent": len(spent),
             "cold": waits,
+            "next_free_s": None if next_s == math.inf else max(0.0, next_s - now),
+            "ceiling": self._in_force(now),
+            "ceiling_s": max(0.0, self._ceiling_until_s - now),
         }

@@ -40,6 +40,7 @@ class Children:
     repairs: Repairs
     backend: BackendView = BackendView()
     skipped: int = 0  # records left out because reading them killed the reader twice
+    paused: bool = False  # a person's command holds the repairs; the spec's own pause is in the parent
 
 
 def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy: Policy, now: Now) -> Plan:
@@ -48,21 +49,23 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     total = roll.total
     eligible = len(roll.eligible)
     held = valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor)
-    allowed = policy.repair_enabled and not parent.spec.paused and not parent.deleting and not held
+    paused = parent.spec.paused or children.paused
+    allowed = policy.repair_enabled and not paused and not parent.deleting and not held
     items, repairing, look_again_s = _repairs(parent, children, policy, now.mono_s, allowed)
 
     counts = roll.sum()
     conditions = _Conditions(parent, now)
     available = counts.healthy >= policy.min_healthy
     problems = parent.spec.problems
-    conditions.put(*_ready(parent, counts, policy, available, children.skipped))
+    conditions.put(*_ready(parent, counts, policy, available, children))
     conditions.put(
         "Available", available, "EnoughHealthy" if available else "TooFewHealthy",
         f"{counts.healthy} of {total} healthy, at least {policy.min_healthy} wanted",
     )  # fmt: skip
-    conditions.put(*_allowed(parent, policy, held, eligible, total))
+    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused))
     conditions.put("BackendReachable", children.backend.reachable, children.backend.reason, children.backend.message)
-    conditions.put("Paused", parent.spec.paused, "PausedBySpec" if parent.spec.paused else "NotPaused", "")
+    by_whom = "PausedBySpec" if parent.spec.paused else "PausedByCommand" if children.paused else "NotPaused"
+    conditions.put("Paused", paused, by_whom, "")
 
     events = []
     if conditions.became("RemediationAllowed", "TooManyUnhealthy"):
@@ -121,24 +124,40 @@ def _repairs(
     return items, repairing, look_again_s
 
 
-def _ready(parent: Parent, counts: Counts, policy: Policy, available: bool, skipped: int) -> tuple[str, bool, str, str]:
+_BY_COMMAND = "a command of the shell holds its repairs for a while"
+
+
+def _ready(
+    parent: Parent, counts: Counts, policy: Policy, available: bool, children: Children
+) -> tuple[str, bool, str, str]:
     if parent.spec.problems:
         return "Ready", False, "InvalidSpec", "; ".join(parent.spec.problems)
     if parent.spec.paused:
         return "Ready", False, "Paused", "spec.paused is true: counting goes on, repairs do not"
-    if skipped:
-        return "Ready", False, "RecordsSkipped", f"{skipped} children cannot be read and are not counted: see the log"
+    if children.paused:
+        return "Ready", False, "Paused", f"{_BY_COMMAND}: counting goes on"
+    if children.skipped:
+        return (
+            "Ready",
+            False,
+            "RecordsSkipped",
+            f"{children.skipped} children cannot be read and are not counted: see the log",
+        )
     if not available:
         return "Ready", False, "NotAvailable", f"{counts.healthy} healthy, at least {policy.min_healthy} wanted"
     return "Ready", True, "Ready", ""
 
 
-def _allowed(parent: Parent, policy: Policy, held: bool, eligible: int, total: int) -> tuple[str, bool, str, str]:
+def _allowed(
+    parent: Parent, policy: Policy, held: bool, eligible: int, total: int, by_command: bool
+) -> tuple[str, bool, str, str]:
     name = "RemediationAllowed"
     if not policy.repair_enabled:
         return name, False, "RepairDisabled", "spec.repair.enabled or the operator's setting is false"
     if parent.spec.paused:
         return name, False, "Paused", "spec.paused is true"
+    if by_command:
+        return name, False, "Paused", _BY_COMMAND
     if parent.deleting:
         return name, False, "Deleting", "the object is being deleted"
     if held:

@@ -83,6 +83,7 @@ class ThreadDispatcher:
         self._vital = frozenset(vital)
         self._ready: queue.SimpleQueue[Mailbox | None] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
+        self._abandoned: list[_Worker] = []  # stuck for good; no more than ``LEAKED_MAX`` before the process ends
         self._workers_lock = threading.Lock()
         self._leaked_count = 0
         self._timers = _Timers(self._watch, self._fire, self.new_lane())
@@ -177,6 +178,17 @@ class ThreadDispatcher:
         """Every timer that has not gone off, in the order in which they will, and every call that has not ended."""
         return self._timers.pending(), [job for pool in self._pools.values() for job in list(pool.jobs)]
 
+    def timers(self) -> list[tuple[float, Timer]]:
+        """Every timer that has not gone off, with when it will (our clock), the first first."""
+        return self._timers.scheduled()
+
+    def at_work(self) -> list[tuple[int, Mailbox]]:
+        """The threads that are in a turn, those given up for stuck included, and whose turn it is."""
+        with self._workers_lock:
+            workers = [*self._workers, *self._abandoned]
+        turns = [(worker.thread, worker.mailbox) for worker in workers if worker.is_alive()]
+        return [(thread, mailbox) for thread, mailbox in turns if mailbox is not None]
+
     @contextmanager
     def waiting(self, future: Future[Any], timeout_s: float | None) -> Iterator[None]:
         """A spare worker runs while this one waits."""
@@ -269,6 +281,7 @@ class ThreadDispatcher:
                 tap.give_up(f"{cell.name} does not come back from {message}")
             with self._workers_lock:
                 self._workers.remove(worker)
+                self._abandoned.append(worker)
             self._leaked_count += 1
             self.facts(ActorWedged(actor=cell.name, message=message, busy_s=now_s - since_s))
             if cell.name in self._vital or self._leaked_count >= LEAKED_MAX:
@@ -349,6 +362,11 @@ class _Timers(threading.Thread):
 
     def count(self) -> int:
         return len(self._heap)
+
+    def scheduled(self) -> list[tuple[float, Timer]]:
+        with self._changed:
+            entries = sorted(self._heap, key=lambda each: each[:2])
+        return [(due_s, timer) for due_s, _, timer in entries if timer.callback is not None]
 
     def pending(self) -> list[Timer]:
         with self._changed:

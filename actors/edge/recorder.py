@@ -40,6 +40,8 @@ class Recorder:
         self._version = version
         self._facts = facts
         self._lane = dispatcher.new_lane()
+        self._told_lane = dispatcher.new_lane()
+        self._telling = threading.Lock()
         self._ports: Ports | None = None
         self._posts: dict[str, Callable[[Mail], None]] = {}
         self._post_lanes: dict[str, tuple[threading.Lock, Lane]] = {}
@@ -67,6 +69,13 @@ class Recorder:
                 act()
             else:
                 recording.control(what, act)
+
+    def told(self, tell: Callable[[], None]) -> None:
+        """Somebody from outside tells actors something, on any thread. A replay could not: a tape that runs ends before it."""
+        with self._telling, self._told_lane:
+            if (recording := self._waited()) is not None:
+                recording.give_up("the shell told an actor something")
+            tell()
 
     def start(self, path: str, limits: TapeLimits | None = None) -> bool:
         """Record to a new file from now on; whether it has begun. If not, the fact ``RecordingRefused`` says why."""

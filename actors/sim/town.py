@@ -55,6 +55,7 @@ class Town:
         self.log: list[tuple[str, Any]] = []
         self.poisoned: set[str] = set()
         self.given_up: list[str] = []
+        self.pauses: dict[ParentKey, float] = {}
         for key in parents:
             self.create(key)
 
@@ -62,7 +63,7 @@ class Town:
             self.made = DirectoryActor(
                 ctx, kinds=KINDS, store=self.store, cluster_factory=lambda key: self.clerk, policy=POLICY,
                 watcher=self.watchers.get, status=self.status, gateway=self.gateway,
-                give_up=self.given_up.append,
+                give_up=self.given_up.append, pauses=self.pauses,
             )  # fmt: skip
             return self.made
 

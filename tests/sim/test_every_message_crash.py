@@ -42,7 +42,7 @@ from actors.core.events import (
 from actors.core.model import ParentKey, Policy, Share
 from actors.directory import DirectoryActor
 from actors.gateway import BatchGatewayActor
-from actors.messages import Released, RelistWanted
+from actors.messages import LookWanted, PauseWanted, QuotaLimited, Released, RelistWanted
 from actors.sim.backend import Behaviour as Misbehaviour
 from actors.sim.backend import Repair
 from actors.sim.harness import CLUSTERS, SimulatedFleet
@@ -182,6 +182,11 @@ class Run:
         for kind in KINDS:
             self.tell(f"watcher/{kind}", RelistWanted(reason="operator"))
         self.phase(3.0, "relist")
+        now_s = clock.now()
+        self.tell("gateway", QuotaLimited(calls=1, until_s=now_s + 1.0))
+        self.tell("directory", PauseWanted(parent=ParentKey("default", "c2"), until_s=now_s + 1.0))
+        self.tell("directory", LookWanted(parent=ParentKey("default", "c1")))
+        self.phase(3.0, "a person's commands")
 
         self.fail(INCURABLE)
         self.phase(16.0, "a repair that did not help")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from pykka import ActorDeadError
 
-from actors.actor import Behaviour, Cell, Context, Monitor, Park, Resume, Stop
+from actors.actor import Behaviour, Cell, Context, Look, Monitor, Park, Restart, Resume, Stop
 from actors.core.events import ActorCrashed, ActorRestarted, DeadLettered
 from actors.core.model import Child
 from actors.core.ports import Later, Objects, Outcome
@@ -366,3 +366,23 @@ def test_who_raises_in_its_last_act_is_still_told_to_have_stopped(stage: Stage) 
         ("on_stop", "ValueError: at the very end")
     ]
     assert not stage.ref.is_alive()
+
+
+# --- the shell's messages ---------------------------------------------------------------------------------------------
+def test_a_restart_that_is_asked_for_is_a_death_with_its_reason_and_loses_no_mail(stage: Stage) -> None:
+    stage.tell("a", Restart("uid 0: stuck"), "b", Resume())
+
+    assert stage.log == [("start", 1), "a", ("start", 2), "b"]
+    assert [(down.reason, down.error) for down in stage.downs] == [("crashed", "restart asked for: uid 0: stuck")]
+
+
+def test_a_look_is_taken_on_the_actors_own_thread_before_other_mail_and_also_while_it_is_down(stage: Stage) -> None:
+    stage.ref.tell("a")
+
+    assert stage.ref.ask(Look(lambda behaviour: (type(behaviour).__name__, list(stage.log)))) == (
+        "Recorder", [("start", 1)],
+    )  # fmt: skip
+
+    stage.tell("raise")
+
+    assert stage.ref.ask(Look(lambda behaviour: behaviour)) is None

@@ -17,10 +17,13 @@ from actors.messages import (
     Down,
     EventWanted,
     LastMail,
+    LookAgain,
+    LookWanted,
     ParentGone,
     ParentWanted,
     Passivated,
     PassivateWanted,
+    PauseWanted,
     Released,
     RelistWanted,
     RepairsWanted,
@@ -440,3 +443,35 @@ def test_last_mail_is_none_of_the_directorys() -> None:
     town.tell(LastMail(kind="x"))
 
     assert [down.reason for down in town.boss.of(Down)] == ["crashed"]
+
+
+# --- a person's commands ----------------------------------------------------------------------------------------------
+def test_a_pause_is_kept_for_the_parent_and_its_actor_looks() -> None:
+    """One that sleeps is woken, or its status would not say so."""
+    town = Town(HOME)
+    town.tell(PauseWanted(parent=HOME, until_s=50.0))
+
+    assert town.pauses == {HOME: 50.0}
+    assert town.lives() == ["start 1", LookAgain()]
+
+    town.tell(PauseWanted(parent=HOME, until_s=0.0))
+
+    assert town.pauses == {}
+
+
+def test_pauses_that_are_over_are_forgotten_with_the_next() -> None:
+    town = Town(HOME, AWAY)
+    town.tell(PauseWanted(parent=HOME, until_s=1.0))
+    town.world.run_for(2.0)
+    town.tell(PauseWanted(parent=AWAY, until_s=50.0))
+
+    assert town.pauses == {AWAY: 50.0}
+
+
+def test_who_is_asked_to_look_is_told_so_and_one_that_is_not_there_is_not_made() -> None:
+    town = Town(HOME)
+    town.want(HOME)
+    town.tell(LookWanted(parent=HOME), LookWanted(parent=AWAY))
+
+    assert town.lives(AWAY) == []
+    assert sum(isinstance(each, LookAgain) for _, each in town.log) == 1

@@ -142,19 +142,26 @@ def test_statistics_change_nothing_and_count_as_free_does() -> None:
     made.release("a", 0.1, unknown=False)
     made.take(0.2, "b", ())
 
-    assert {"quota": "2/1s", "max": 2, "free": 0, "open": 1, "spent": 1, "cold": False} == made.statistics(0.5)
+    told = made.statistics(0.5)
+
+    assert {"quota": "2/1s", "max": 2, "free": 0, "open": 1, "spent": 1, "cold": False, "ceiling": 2, "ceiling_s": 0.0} == {
+        name: value for name, value in told.items() if name != "next_free_s"
+    }
+    assert told["next_free_s"] == pytest.approx(0.6, abs=0.001)
     assert 1 == made.statistics(2.0)["free"] == made.free(2.0)
 
 
 def test_statistics_and_the_ledger_agree_at_every_edge() -> None:
     """Closed before the start and in the cold start; open in the very instant in which a timer would fire."""
     made = Ledger(Quota(2, WINDOW_S), TIMEOUT_S, LATENESS_S)
-    closed = {"quota": "2/1s", "max": 2, "free": 0, "open": 0, "spent": 0, "cold": True}
-    assert closed == made.statistics(1e6)
+    closed = {"quota": "2/1s", "max": 2, "free": 0, "open": 0, "spent": 0, "cold": True, "ceiling": 2, "ceiling_s": 0.0}
+    assert closed | {"next_free_s": None} == made.statistics(1e6)
 
     made.cold_start(7.0)
     opens_s = made.next_free_at(7.0)
-    assert closed == made.statistics(math.nextafter(opens_s, 0.0) - 1e-9)
+    just_before_s = math.nextafter(opens_s, 0.0) - 1e-9
+    assert closed | {"next_free_s": opens_s - just_before_s} == made.statistics(just_before_s)
+    closed |= {"next_free_s": 0.0}
     assert closed | {"free": 2, "cold": False} == made.statistics(opens_s)
 
     made.take(opens_s, "a", ())
@@ -206,3 +213,54 @@ def test_a_backend_beside_us_has_no_lateness() -> None:
     made.take(0.0, "a", ())
 
     assert 10.0 == made.release("a", 3.0, unknown=True).may_arrive_until_s
+
+
+# --- a ceiling --------------------------------------------------------------------------------------------------------
+def test_a_ceiling_holds_calls_back_until_it_ends_by_itself() -> None:
+    made = ledger(calls=3)
+    made.limit(1, until_s=10.0)
+    made.take(0.0, "a", ())
+
+    assert (made.free(0.0), made.free(9.9), made.free(10.0)) == (0, 0, 2)
+    assert made.next_free_at(0.0) == 10.0
+
+    made.release("a", 0.5, unknown=False)
+    freed_s = made.next_free_at(0.5)
+
+    assert 1.5 <= freed_s < 1.6
+    assert made.free(freed_s) == 1
+    assert made.statistics(freed_s)["ceiling_s"] == pytest.approx(10.0 - freed_s)
+
+
+def test_a_ceiling_of_nothing_is_a_pause_and_one_above_the_quota_is_the_quota() -> None:
+    made = ledger(calls=2)
+    made.limit(0, until_s=5.0)
+
+    assert (made.free(0.0), made.next_free_at(0.0), made.free(5.0)) == (0, 5.0, 2)
+
+    made.limit(99, until_s=9.0)
+
+    assert made.free(0.0) == 2
+
+
+def test_below_a_ceiling_so_many_slots_must_be_free_again_that_one_is() -> None:
+    """Three are spent when the ceiling comes down to one: the first that is free again does not help yet."""
+    made = ledger(calls=3)
+    for number, name in enumerate("abc"):
+        made.take(0.1 * number, name, ())
+        made.release(name, 0.1 * number, unknown=False)
+    made.limit(1, until_s=100.0)
+    at_s = made.next_free_at(0.3)
+
+    assert 1.2 <= at_s < 1.3
+    assert made.statistics(0.3)["next_free_s"] == pytest.approx(at_s - 0.3)
+    assert (made.free(at_s - 0.001), made.free(at_s)) == (0, 1)
+
+
+def test_when_a_ceiling_ends_what_is_spent_still_counts() -> None:
+    made = ledger(calls=1)
+    made.take(0.0, "a", ())
+    made.release("a", 4.5, unknown=False)
+    made.limit(0, until_s=5.0)
+
+    assert 5.5 <= made.next_free_at(4.6) < 5.6
