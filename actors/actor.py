@@ -298,7 +298,7 @@ class Cell(Actor):
         self._on_death = on_death  # of a cell without a supervisor: it dies as any pykka actor does
         self.incarnation = 0  # the number of the one that runs, or ran last
         self.started_s = 0.0
-        self._last_down: Down | None = None
+        self.last_down: Down | None = None
         self._deaths_by: dict[str, int] = {}
         self._monitors: list[Ref] = []
         self._stash: list[Any] = []
@@ -456,7 +456,7 @@ class Cell(Actor):
                     poison=poison, uptime_s=self.dispatcher.clock.now() - self.started_s)  # fmt: skip
 
     def _announce(self, down: Down) -> None:
-        self._last_down = down
+        self.last_down = down
         watchers = (*self._monitors, *([self._supervisor] if self._supervisor else ()))
         for ref in {ref.actor_urn: ref for ref in watchers}.values():  # a supervisor may watch as well: once is enough
             if ref.is_alive():
@@ -475,8 +475,8 @@ class Cell(Actor):
 
     def _monitor(self, message: Monitor) -> None:
         self._monitors = [r for r in self._monitors if r.is_alive() and r != message.watcher] + [message.watcher]
-        if self.behaviour is None and self._last_down is not None:
-            message.watcher.tell(self._last_down)
+        if self.behaviour is None and self.last_down is not None:
+            message.watcher.tell(self.last_down)
 
     @property
     def state(self) -> str:
@@ -490,7 +490,7 @@ class Cell(Actor):
         inner = behaviour.statistics() if behaviour is not None else {}
         return {
             "name": self.name, "state": self.state, "incarnation": self.incarnation, "mailbox": self.actor_inbox.depth(),
-            "handled": self.handled_count, "last_error": self._last_down.error if self._last_down else "", **inner,
+            "handled": self.handled_count, "last_error": self.last_down.error if self.last_down else "", **inner,
         }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+import itertools
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
@@ -273,6 +274,23 @@ class Queue:
             "parents_top": {parent: count for count, parent in counts[:top] if count},
             "oldest_wait_s": max(0.0, now - oldest_s),
         }
+
+    def longest_ready(self, count: int) -> list[tuple[Item, float, int]]:
+        """Up to ``count`` that may leave: the item, since when it is ready, how often it was tried; the longest first.
+
+        Any thread: a copy, and an empty one where the queue changed too fast for it.
+        """
+        for _ in range(5):
+            try:
+                entries = list(itertools.islice(self._ready, count))
+            except RuntimeError:  # it changed under our hands
+                continue
+            return [(entry.item, entry.ready_s, entry.attempts) for entry in entries]
+        return []
+
+    def by_parent(self) -> list[tuple[ParentKey, int, int]]:
+        """Each parent with how many it wants and how many of its items are in flight. Any thread."""
+        return [(lane.parent, len(lane.wanted), lane.flying) for lane in list(self._lanes.values())]
 
     # --- places -------------------------------------------------------------------------------------------------------
     def _place(self, entry: _Entry, now: float, not_before_s: float = 0.0) -> None:

@@ -342,6 +342,17 @@ class FuseTripped(Fact):
     call: str
 
 
+# --- the shell --------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class CommandGiven(Fact):
+    """A person changed something by the shell. ``by`` is who, as the kernel tells it; ``reason`` is their own word."""
+
+    level: ClassVar[str] = "warning"
+    command: str
+    by: str
+    reason: str
+
+
 # --- recording --------------------------------------------------------------------------------------------------------
 @frozen(kw_only=True)
 class RecordingStarted(Fact):

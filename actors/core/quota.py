@@ -221,5 +221,5 @@ class Ledger:
             "cold": waits,
             "next_free_s": None if next_s == math.inf else max(0.0, next_s - now),
             "ceiling": self._in_force(now),
-            "ceiling_s": max(0.0, self._ceiling_until_s - now),
+            "ceiling_for_s": max(0.0, self._ceiling_until_s - now),
         }

@@ -179,7 +179,7 @@ class ThreadDispatcher:
         return self._timers.pending(), [job for pool in self._pools.values() for job in list(pool.jobs)]
 
     def timers(self) -> list[tuple[float, Timer]]:
-        """Every timer that has not gone off, with when it will (our clock), the first first."""
+        """Every timer that has not gone off, with when it will (our clock); in no order."""
         return self._timers.scheduled()
 
     def at_work(self) -> list[tuple[int, Mailbox]]:
@@ -365,7 +365,7 @@ class _Timers(threading.Thread):
 
     def scheduled(self) -> list[tuple[float, Timer]]:
         with self._changed:
-            entries = sorted(self._heap, key=lambda each: each[:2])
+            entries = list(self._heap)  # no more under the lock: whoever sets a timer waits for it
         return [(due_s, timer) for due_s, _, timer in entries if timer.callback is not None]
 
     def pending(self) -> list[Timer]:

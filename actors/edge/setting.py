@@ -266,5 +266,24 @@ def address() -> Form:
     return form
 
 
+def socket_path() -> Form:
+    """Where a Unix socket is: a path from the root, auto, or "" or off for nowhere."""
+
+    def parse(found: object) -> str:
+        if found == "" or _is_off(found):
+            return ""
+        if isinstance(found, str) and re.fullmatch(r"auto|/[^\x00-\x1f\x7f]{1,99}", found):
+            return found
+        raise refused(found, form)
+
+    form = Form(
+        metavar="PATH",
+        expected="a path such as /run/muster/shell.sock (from the root, at most 100 characters), auto, or off",
+        parse=parse,
+        show=lambda value: value or "off",
+    )
+    return form
+
+
 def _is_off(found: object) -> bool:
     return found == "off" or found is False  # YAML 1.1 reads the word off as false

@@ -25,6 +25,7 @@ from .setting import (
     setting,
     settings_of,
     share,
+    socket_path,
     text,
     whole,
     yes_no,
@@ -326,6 +327,24 @@ class Settings:
         "info",
         effect="The least severe lines that are written. debug writes a line for each reconcile and each status.",
         reason="info says what happens to streams, calls and restarts, and nothing per node.",
+    )
+    shell_socket: str = setting(
+        PEOPLE,
+        socket_path(),
+        "auto",
+        effect=(
+            "Where `muster shell` finds the running operator: a Unix socket for this user and root alone, in a folder that "
+            "nobody else may write. auto: PID.sock in /run/muster/UID where /run/muster can be written (the pod), else in "
+            "muster-UID of the temporary folder."
+        ),
+        reason="No port: who may reach it is who may be this user there, or has the right to `kubectl exec`.",
+    )
+    shell_changes: bool = setting(
+        PEOPLE,
+        yes_no(),
+        "false",
+        effect="true: commands of the shell may change something (pause, kick, restart …), each with a reason on record.",
+        reason="Looking is harmless; whoever is to change the operator beside the API server's own rights should be meant to.",
     )
     record: str = setting(
         PEOPLE,

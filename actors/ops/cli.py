@@ -1,4 +1,4 @@
-"""The words ``run``, ``demo``, ``check``, ``config``, ``version``. Thin: each imports what it needs when it runs.
+"""The words ``run``, ``demo``, ``check``, ``shell``, ``config``, ``version``. Thin: each imports what it needs when it runs.
 
 The options of ``run``, ``check`` and ``config`` are made from the table of settings. They hand over strings, and the
 one loader reads them, because then a flag, a variable and a line of the file are refused in the same words. In a pod
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from .. import __version__
 from ..core.errors import SettingsError
 from ..edge.settings import TABLE
 from .exit_codes import ExitCode, table
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 _LAZY = {  # word → module beside this one, the click command in it
     "demo": ("demo", "demo_command"),
     "replay": ("replay", "replay_command"),
+    "shell": ("inspect.shell", "shell_command"),
     "simulate": ("simulate", "simulate_command"),
 }
 
@@ -214,20 +214,15 @@ def metrics(form: str) -> None:
 def version(as_json: bool) -> None:
     """Print the version, and those of the parts that matter in a bug report."""
     import json
-    import platform
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as version_of
 
-    parts = {"python": platform.python_version()}
-    for name in ("pykka", "kubernetes", "urllib3"):
-        try:
-            parts[name] = version_of(name)
-        except PackageNotFoundError:
-            parts[name] = "missing"
+    from .versions import versions
+
+    parts = versions()
     if as_json:
-        click.echo(json.dumps({"muster": __version__, **parts}))
+        click.echo(json.dumps(parts))
     else:
-        click.echo(f"muster {__version__} ({', '.join(f'{name} {number}' for name, number in parts.items())})")
+        own = parts.pop("muster")
+        click.echo(f"muster {own} ({', '.join(f'{name} {number}' for name, number in parts.items())})")
 
 
 def _leave(code: int) -> NoReturn:

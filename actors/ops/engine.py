@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,24 @@ from ..core.fleet import MUSTER_FLEET, FleetDefinition
 from ..core.ports import Facts
 from ..core.restarts import RestartPolicy
 from ..edge.backend import HttpBackend
-from ..edge.dispatcher import POOLS, ThreadDispatcher, WedgedError
+from ..edge.dispatcher import POOLS, SystemClock, ThreadDispatcher, WedgedError
 from ..edge.kube import KubeClient
 from ..edge.reader import KubeReader
 from ..edge.reader_choice import ProcessReader, by_size
 from ..edge.recorder import Recorder
 from ..edge.settings import Settings
-from ..edge.settings_load import read_token
+from ..edge.settings_load import Loaded, read_token
 from ..edge.tapefile import TapeLimits
 from ..edge.writer import KubeStatusWriter
 from ..gateway import GatewaySettings
 from ..tree import VITAL, End, EndKind, Ports, System, TreeSettings
+from . import settings_page
 from .exit_codes import ExitCode
+from .inspect.calls import SeenBackend
+from .inspect.inspection import Inspection
+from .inspect.memory import Memory
 from .published import snapshot
+from .versions import versions
 
 TICK_S = 1.0
 DEAF_AFTER_S = 15.0  # a timer thread that has not ticked for so long will not any more
@@ -53,6 +58,7 @@ class RealEngine:
     """See ``run.Engine``. Every method but ``ready``, ``alive`` and ``statistics`` is for the main thread."""
 
     def __init__(self, settings: Settings, facts: Facts, *, fleet: FleetDefinition = MUSTER_FLEET) -> None:
+        self._memory = facts = Memory(SystemClock(), facts)  # what it is told it hands on
         self._kube = KubeClient(settings.kubeconfig or None, settings.context or None, facts=facts)
         self._turn_max_s = settings.wedge_after_s + DEAF_AFTER_S
         self._dispatcher = ThreadDispatcher(
@@ -72,7 +78,9 @@ class RealEngine:
         ports = Ports(
             reader=self._reader,
             status_writer=self._writer,
-            backend=HttpBackend(settings.backend_url, token=_token(settings)),
+            backend=SeenBackend(
+                HttpBackend(settings.backend_url, token=_token(settings)), self._dispatcher.clock, self._memory.calls
+            ),
         )
         self._system = self._recorder.system = System(
             dispatcher=self._dispatcher,
@@ -88,6 +96,22 @@ class RealEngine:
     def system(self) -> System:
         """The tree, for who only looks."""
         return self._system
+
+    def inspection(self, loaded: Loaded, toggle_recording: Callable[[], None]) -> Inspection:
+        """What the shell looks through. ``toggle_recording`` has it done by the main thread."""
+        return Inspection(
+            self._system,
+            self._dispatcher,
+            memory=self._memory,
+            version=versions(),
+            settings=lambda: settings_page.shown(loaded),
+            reader=self._reader.statistics,
+            alive=self.alive,
+            changes=loaded.settings.shell_changes,
+            outside=self._recorder.told,
+            toggle_recording=toggle_recording,
+            recording=lambda: self._recorder.recording is not None,
+        )
 
     def start(self) -> None:
         """Start the threads, then the tree."""

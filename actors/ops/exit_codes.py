@@ -23,6 +23,9 @@ class ExitCode(IntEnum):
     UNSTOPPED = 8
     DIVERGED = 9
     SIMULATION_BROKEN = 10
+    NO_OPERATOR = 11
+    NOT_DONE = 12
+    UNWELL = 13
 
     @property
     def meaning(self) -> str:
@@ -42,6 +45,9 @@ _MEANINGS = {
     ExitCode.UNSTOPPED: "Asked to end, but the grace ran out first; what was unfinished is in the log.",
     ExitCode.DIVERGED: "`replay` did something else than the tape: the code has changed since, or there is a bug.",
     ExitCode.SIMULATION_BROKEN: "`simulate` found a promise broken, or proved less than was asked for; it says which.",
+    ExitCode.NO_OPERATOR: "`shell` found no running operator that answers it, or several; it says where it looked.",
+    ExitCode.NOT_DONE: "`shell`: the operator has not done a command, and said why.",
+    ExitCode.UNWELL: "`shell -c health` found something that is not well; it says what.",
 }
 
 

@@ -3,7 +3,7 @@
 The main thread does nothing but wait, so that signals are answered at once. SIGTERM or SIGINT begins the drain, in
 phases with a deadline each: not ready at once, then the answers of calls in flight, then the last statuses, then the
 actors' end in reverse order. A second signal ends the process on the spot. SIGUSR1 writes every thread's stack to
-stderr; SIGUSR2 begins or ends a tape of the run (``edge.recorder``).
+stderr, and which actor and message each is in; SIGUSR2 begins or ends a tape of the run (``edge.recorder``).
 
 An API server that cannot be reached or refuses us is no reason to end: the reader retries and says so, and ``/readyz``
 tells why. What no retry can cure (an unknown context, a port that is taken) is a ``SettingsError`` before anything is
@@ -20,6 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -35,6 +36,10 @@ from ..edge.settings import TABLE, Settings
 from ..edge.settings_load import Loaded, require_backend
 from .exit_codes import ExitCode
 from .http import Listener
+from .inspect.inspection import Inspection
+from .inspect.place import AUTO, PlaceError
+from .inspect.server import ShellServer
+from .inspect.stacks import turns_text
 from .logs import Logs
 from .metrics import Metrics
 
@@ -83,6 +88,9 @@ class Engine(Protocol):
     def toggle_recording(self) -> None:
         """Begin a tape, or end the one that runs."""
 
+    def inspection(self, loaded: Loaded, toggle_recording: Callable[[], None]) -> Inspection | None:
+        """What the shell looks through; None where there is nothing to look at."""
+
 
 class Stopping:
     """What ends the main loop from outside the engine, and only while ``installed``.
@@ -95,6 +103,7 @@ class Stopping:
         self.asked: int | None = None
         self.toggles = 0  # SIGUSR2s that have come and are still to be done
         self.broken: str | None = None
+        self.whose_turn: Callable[[], str] | None = None  # for the dump of the stacks
         self._logs = logs
 
     def on_signal(self, number: int, _frame: FrameType | None = None) -> None:
@@ -108,6 +117,11 @@ class Stopping:
     def on_toggle(self, _number: int, _frame: FrameType | None = None) -> None:
         """SIGUSR2: as ``on_signal``."""
         self.toggles += 1
+
+    def on_stacks(self, _number: int, _frame: FrameType | None = None) -> None:
+        """SIGUSR1, after the stacks have been written: which actor and message each thread is in. As ``on_signal``."""
+        if self.whose_turn is not None:
+            os.write(2, self.whose_turn().encode(errors="replace"))
 
     def on_thread_death(self, args: threading.ExceptHookArgs) -> None:
         """The dying thread, last of all."""
@@ -124,8 +138,9 @@ class Stopping:
         before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self.on_toggle)
         hook, threading.excepthook = threading.excepthook, self.on_thread_death
         with_stacks = _has_descriptor(sys.stderr)
-        if with_stacks:
-            faulthandler.register(signal.SIGUSR1, all_threads=True)
+        if with_stacks:  # at once, whatever holds the interpreter's lock; then, if that is free, ``on_stacks``
+            before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self.on_stacks)
+            faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
         try:
             yield
         finally:
@@ -163,7 +178,11 @@ def run_operator(loaded: Loaded, *, build: Callable[[Settings, Facts], Engine] |
         engine = (build or _real)(settings, Both((logs, metrics)))
         metrics.watch_statistics(lambda: {**engine.statistics(), "log_lines_dropped": logs.statistics()["dropped"]})
         stopping = Stopping(logs)
-        with stopping.installed(), _listening(settings, engine, stopping, metrics) as port:
+        with (
+            stopping.installed(),
+            _listening(settings, engine, stopping, metrics) as port,
+            _inspected(loaded, engine, stopping, logs),
+        ):
             _tell_start(logs, loaded, port)
             engine.start()
             code = _until_the_end(engine, stopping, settings.grace_s, clock, logs)
@@ -193,6 +212,32 @@ def _listening(settings: Settings, engine: Engine, stopping: Stopping, metrics: 
         yield listener.port
     finally:
         listener.stop()
+
+
+@contextmanager
+def _inspected(loaded: Loaded, engine: Engine, stopping: Stopping, logs: Logs) -> Iterator[None]:
+    """Answer the shell for as long as this lasts. Where no place was set and none can be had, the operator works without."""
+    look = engine.inspection(loaded, lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    if look is None:
+        yield
+        return
+    stopping.whose_turn = lambda: turns_text(look.threads, look.clock.now())
+    place, server = loaded.settings.shell_socket, None
+    try:
+        server = ShellServer(look, Path(place) if place != AUTO else None) if place else None
+    except PlaceError as error:
+        if place != AUTO:
+            raise
+        logs.line("warning", "shell_unavailable", reason=str(error))
+    if server is None:
+        yield
+        return
+    server.start()
+    logs.line("info", "shell_listening", socket=str(server.path), changes=look.changes)
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def _real(settings: Settings, facts: Facts) -> Engine:

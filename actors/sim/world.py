@@ -165,6 +165,18 @@ class World:
         else:
             self.after(0.0, lambda: done(outcome))
 
+    def timers(self) -> list[tuple[float, _Timer]]:
+        """Every timer that has not gone off, with when it will; in no order."""
+        return [(at_s, timer) for at_s, _, timer in self._timers if timer.callback is not None]
+
+    def at_work(self) -> list[tuple[int, Mailbox]]:
+        """Nobody is in a turn while somebody else looks."""
+        return []
+
+    def statistics(self) -> dict[str, object]:
+        """As the real one, as far as there is anything."""
+        return {"workers": 1, "leaked_threads": 0, "ready": len(self._ready), "timers": len(self.timers()), "pools": {}}
+
     @contextmanager
     def waiting(self, future: Future[Any], timeout_s: float | None) -> Iterator[None]:
         """Outside a turn: run the world until the future is there. Inside one: an error."""

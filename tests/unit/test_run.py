@@ -88,6 +88,9 @@ class FakeEngine:
     def toggle_recording(self) -> None:
         self.calls.append("toggle")
 
+    def inspection(self, loaded: Loaded, toggle_recording: Callable[[], None]) -> None:
+        return None
+
 
 def loaded(**flags: str) -> Loaded:
     given = {"backend-url": "http://a", "listen": "off", "log-format": "json"}

@@ -196,9 +196,9 @@ def stash_is_dropped(original: Any) -> Any:
 )  # fmt: skip
 def monitor_hears_nothing(original: dict[type, Any]) -> dict[type, Any]:
     def monitor(self: Cell, message: Monitor) -> None:
-        last, self._last_down = self._last_down, None
+        last, self.last_down = self.last_down, None
         original[Monitor](self, message)
-        self._last_down = last
+        self.last_down = last
 
     return {**original, Monitor: monitor}
 

@@ -1,0 +1,254 @@
+"""Passive commands about the operator as a whole: is it well, what is there, what does it do, how is it set."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from ...actor import Cell
+from ...core.masking import MASK, SECRET_FIELD, masked_text
+from ..exit_codes import ExitCode
+from .inspection import Inspection, message_in_hand
+from .registry import MAX, Answer, Args, Command, Json, Level, argument, option
+
+LONG_S = 5.0  # in one message: a turn takes milliseconds, so whoever is in one for so long is stuck
+SAMPLE_MIN_S = 0.05
+
+
+# --- health -----------------------------------------------------------------------------------------------------------
+def health(look: Inspection, _args: Args) -> Answer:
+    """One line for each thing that may be wrong."""
+    checks = list(_checks(look))
+    well = all(ok for _, ok, _ in checks)
+    rows = [{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks]
+    code = ExitCode.OK if well else ExitCode.UNWELL
+    return Answer(value={"well": well, "checks": rows}, exit_code=code.value)
+
+
+def _checks(look: Inspection) -> Iterator[tuple[str, bool, str]]:
+    alive, why_not = look.alive()
+    yield "alive", alive, "; ".join(why_not) or "the timers tick"
+    reasons = look.system.ready()
+    yield "ready", not reasons, "; ".join(reasons) or "every kind is listed, every actor of the tree runs"
+    yield _streams(look)
+    yield _stuck(look)
+    states = Counter(cell.state for _, cell in look.clusters())
+    asleep = max(0, len(look.system.store.parents) - sum(states.values()))
+    shown = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none awake"
+    yield "parents", states["down"] + states["quarantined"] == 0, f"{shown}, {asleep} asleep"
+    yield from _backend(look)
+    pauses = {key: until_s for key, until_s in list(look.system.pauses.items()) if until_s > look.clock.now()}
+    yield "paused", not pauses, f"{len(pauses)} parents, by command" if pauses else "no parent, by command"
+    failures = look.memory.failures_copied()
+    recent = [each for _, each in failures if look.clock.wall() - each.last_wall_s < 600]
+    yield (
+        "failures",
+        not recent,
+        f"{sum(each.count for each in recent)} of {len(recent)} kinds, the last within 10 min"
+        if recent
+        else "none in 10 min",
+    )
+
+
+def _streams(look: Inspection) -> tuple[str, bool, str]:
+    sync: dict[str, Any] = look.statistics("directory").get("sync", {})
+    down = [f"{kind} ({each['message'] or 'not listed yet'})" for kind, each in sync.items() if not each["up"]]
+    return "streams", bool(sync) and not down, "down: " + ", ".join(down) if down else f"{len(sync)} up"
+
+
+def _stuck(look: Inspection) -> tuple[str, bool, str]:
+    now_s = look.clock.now()
+    stuck = []
+    for _, mailbox in look.threads.at_work():
+        if isinstance(cell := mailbox.actor, Cell):
+            message, for_s = message_in_hand(cell, now_s)
+            if for_s >= LONG_S:
+                stuck.append(f"{cell.name} has been in {message} for {for_s:.0f} s")
+    leaked = look.threads.statistics().get("leaked_threads", 0)
+    if leaked:
+        stuck.append(f"{leaked} threads were given up")
+    return "workers", not stuck, "; ".join(stuck) or "nobody is stuck"
+
+
+def _backend(look: Inspection) -> Iterator[tuple[str, bool, str]]:
+    gateway = look.statistics("gateway")
+    if "ledger" not in gateway:
+        yield "backend", False, "the gateway is down"
+        return
+    ledger, queue = gateway["ledger"], gateway["queue"]
+    trouble = []
+    if not gateway["reachable"]:
+        trouble.append("it does not answer")
+    if gateway["breaker"] != "closed":
+        trouble.append(f"the breaker is {gateway['breaker']}")
+    if gateway["pause_s"] > 0:
+        trouble.append(f"throttled, {gateway['pause_s']:.1f} s left")
+    yield "backend", not trouble, "; ".join(trouble) or "answers, as far as was asked"
+    limited = (
+        ""
+        if ledger["ceiling_for_s"] <= 0
+        else f", limited to {ledger['ceiling']} calls for {ledger['ceiling_for_s']:.0f} s more"
+    )
+    cold = ", cold start" if ledger["cold"] else ""
+    waits = sum(queue.get(place, 0) for place in ("ready", "waiting", "blocked"))
+    text = f"{ledger['free']} of {ledger['quota']} free{cold}{limited}; {waits} repairs wait"
+    if queue["ready"]:
+        text += f", the longest for {queue['oldest_wait_s']:.1f} s"
+    yield "quota", not limited, text
+
+
+# --- tree -------------------------------------------------------------------------------------------------------------
+def tree(look: Inspection, args: Args) -> Json:
+    """The static actors, then the parents' in short; those in trouble by name."""
+    now_s = look.clock.now()
+    due = {
+        name: at_s
+        for at_s, _, _, key, _ in look.timers()
+        if key.startswith(("restart ", "probe "))
+        for name in [key.split()[1]]
+    }
+    rows = [
+        _node(look, name, name == "root", cell, now_s, due)
+        for name, cell in look.cells()
+        if not name.startswith("cluster/")
+    ]
+    clusters: list[Json] = []
+    states: Counter[str] = Counter()
+    for name, cell in look.clusters():
+        states[cell.state] += 1
+        wanted = args.flag("restarts") and cell.incarnation > 1
+        if cell.state != "running" or wanted or args.flag("all"):
+            clusters.append(_node(look, name, False, cell, now_s, due))
+    shown = args.number("max")
+    if args.flag("restarts"):
+        rows = [row for row in rows if row["restarts"]]
+    clusters.sort(key=lambda row: (row["state"] == "running", -row["restarts"], row["actor"]))
+    asleep = max(0, len(look.system.store.parents) - sum(states.values()))
+    answer: dict[str, Json] = {
+        "actors": rows,
+        "clusters": {**dict(sorted(states.items())), "asleep": asleep},
+        "clusters_shown": clusters[:shown],
+    }
+    if len(clusters) > shown:
+        answer["left_out"] = len(clusters) - shown
+    return answer
+
+
+def _node(_look: Inspection, name: str, top: bool, cell: Cell, now_s: float, due: dict[str, float]) -> dict[str, Any]:
+    last = cell.last_down.error if cell.last_down is not None else ""
+    return {
+        "actor": name if top else f"  {name}" if not name.startswith("cluster/") else name, "state": cell.state,
+        "incarnation": cell.incarnation, "restarts": max(0, cell.incarnation - 1),
+        "up_s": max(0.0, now_s - cell.started_s) if cell.state == "running" else None,
+        "again_in_s": due.get(name), "mailbox": cell.actor_inbox.depth(), "last_error": last[:200],
+    }  # fmt: skip
+
+
+# --- top --------------------------------------------------------------------------------------------------------------
+def top(look: Inspection, args: Args) -> Json:
+    """Who has most mail, or does most."""
+    now_s = look.clock.now()
+    since_s, before = look.baseline(args.real("window"))
+    window_s = now_s - since_s
+    part = 1 / window_s if window_s >= SAMPLE_MIN_S else 0.0  # there is no rate yet, just after the start
+    by, count = args.text("by"), args.number("max")
+
+    def row(name: str, cell: Cell) -> tuple[Any, ...]:
+        handled = cell.handled_count
+        return (
+            cell.actor_inbox.depth(),
+            (handled - before.get(name, 0)) * part,
+            handled,
+            max(0, cell.incarnation - 1),
+        )
+
+    place = {"depth": 0, "rate": 1, "handled": 2, "restarts": 3}[by]
+    every = [(row(name, cell), name, cell) for name, cell in look.cells()]
+    best = heapq.nlargest(count, every, key=lambda each: (each[0][place], each[0][1], each[1]))
+    rows = []
+    for (depth, rate, handled, restarts), name, cell in best:
+        message, for_s = message_in_hand(cell, now_s)
+        rows.append({
+            "actor": name, "state": cell.state, "mailbox": depth, "per_second": round(rate, 1), "handled": handled,
+            "restarts": restarts, "in_hand": message, "in_hand_s": for_s if message else None,
+        })  # fmt: skip
+    total = sum(each[0][1] for each in every)
+    waiting = sum(each[0][0] for each in every)
+    sums = {"actors": len(every), "per_second": round(total, 1), "window_s": window_s, "waiting": waiting}
+    return {"sums": sums, "threads": look.threads.statistics(), "top": rows}
+
+
+# --- timers -----------------------------------------------------------------------------------------------------------
+def timers(look: Inspection, args: Args) -> Json:
+    """The next to go off."""
+    wanted = args.text("actor")
+    found = [each for each in look.timers() if not wanted or each[1] == wanted]
+    rows = [
+        {"due_s": round(due_s, 3), "actor": actor, "incarnation": incarnation, "timer": key, "message": message}
+        for due_s, actor, incarnation, key, message in heapq.nsmallest(args.number("max"), found)
+    ]
+    return {"count": len(found), "timers": rows}
+
+
+# --- how it is set ----------------------------------------------------------------------------------------------------
+def config(look: Inspection, args: Args) -> Json:
+    """What is in force, and where from."""
+    part = args.text("part")
+    rows = []
+    for name, value, origin in look.settings():
+        if part in name:
+            shown = MASK if SECRET_FIELD.search(name) and value else masked_text(value)
+            rows.append({"setting": name, "value": shown, "origin": origin})
+    return {"settings": rows}
+
+
+def version(look: Inspection, _args: Args) -> Json:
+    """Of this and of what it stands on."""
+    return {**look.version, "running_s": look.clock.now() - look.began_s}
+
+
+COMMANDS = (
+    Command(
+        name="health", level=Level.PASSIVE, group="the operator", run=health,
+        text="One line for each thing that may be wrong. For scripts: exit code 0 where all is well, else 13.",
+    ),
+    Command(
+        name="tree", level=Level.PASSIVE, group="the operator", run=tree,
+        text=(
+            "The supervision tree: state, incarnation, restarts, uptime, when a restart is due. Of the "
+            "parents' actors those in trouble."
+        ),
+        arguments=(
+            option("restarts", text="Only who has been restarted."),
+            option("all", text="Every parent's actor that is awake."),
+            MAX,
+        ),
+    ),
+    Command(
+        name="top", level=Level.PASSIVE, group="the operator", run=top,
+        text="The actors with most mail or most work, and what each has in hand. Rates are over the last window.",
+        arguments=(
+            option("by", "WHAT", "depth, rate, handled or restarts.", default="depth",
+                   choices=("depth", "rate", "handled", "restarts")),
+            option("window", "DURATION", "Rates over at least so long.", form="duration", default="2s", low=0.1, high=60.0),
+            MAX,
+        ),
+        more="`per_second` is over the window (`window_s` says how long it was), `handled` since the operator started.",
+    ),
+    Command(
+        name="timers", level=Level.PASSIVE, group="the operator", run=timers,
+        text="Timers that are set: whose, which message each brings, and when.",
+        arguments=(argument("actor", "ACTOR", "Only that actor's.", required=False, completes="actor"), MAX),
+    ),
+    Command(
+        name="config", level=Level.PASSIVE, group="the operator", run=config,
+        text="Every setting in force, and where each came from. What looks like a credential is masked.",
+        arguments=(argument("part", "PART", "Only those with this in their name.", required=False),),
+    ),
+    Command(
+        name="version", level=Level.PASSIVE, group="the operator", run=version,
+        text="The version of the running operator and of what it stands on.",
+    ),
+)  # fmt: skip
