@@ -89,7 +89,7 @@ class Session:
             return ExitCode.NO_OPERATOR.value
         if told.ok and told.command == "bundle" and len(words) > 1 and words[1] != "-":
             return _write(words[1], told.answer)
-        if told.ok and told.command == "bundle":
+        if told.ok and told.command == "bundle" and not self.screen.as_json:
             print(json.dumps(told.answer))
         else:
             self.screen.show(told)
