@@ -209,7 +209,8 @@ class Mailbox:
 
     def depth(self) -> int:
         """Messages waiting; object mail counts one per object."""
-        return len(self._control) + len(self._ordinary) + sum(len(p.entries) for p in list(self._objects.values()))
+        waiting = len(self._control) + len(self._ordinary)
+        return waiting + sum(len(p.entries) for p in list(self._objects.values())) if self._objects else waiting
 
     # --- the worker that runs the turn --------------------------------------------------------------------------------
     def run_turn(self, messages_max: int = TURN_MESSAGES_MAX) -> None:

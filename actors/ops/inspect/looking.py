@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...actor import Cell
@@ -102,46 +102,46 @@ def _backend(look: Inspection) -> Iterator[tuple[str, bool, str]]:
 # --- tree -------------------------------------------------------------------------------------------------------------
 def tree(look: Inspection, args: Args) -> Json:
     """The static actors, then the parents' in short; those in trouble by name."""
-    now_s = look.clock.now()
-    due = {
-        name: at_s
-        for at_s, _, _, key, _ in look.timers()
-        if key.startswith(("restart ", "probe "))
-        for name in [key.split()[1]]
-    }
-    rows = [
-        _node(look, name, name == "root", cell, now_s, due)
-        for name, cell in look.cells()
-        if not name.startswith("cluster/")
-    ]
-    clusters: list[Json] = []
+    now_s, shown = look.clock.now(), args.number("max")
+    restarts, every = args.flag("restarts"), args.flag("all")
     states: Counter[str] = Counter()
-    for name, cell in look.clusters():
-        states[cell.state] += 1
-        wanted = args.flag("restarts") and cell.incarnation > 1
-        if cell.state != "running" or wanted or args.flag("all"):
-            clusters.append(_node(look, name, False, cell, now_s, due))
-    shown = args.number("max")
-    if args.flag("restarts"):
-        rows = [row for row in rows if row["restarts"]]
-    clusters.sort(key=lambda row: (row["state"] == "running", -row["restarts"], row["actor"]))
-    asleep = max(0, len(look.system.store.parents) - sum(states.values()))
+    left = -shown
+
+    def of_parents() -> Iterator[tuple[bool, int, str, Cell]]:
+        nonlocal left
+        for name, cell in look.clusters():
+            state, incarnation = cell.state, cell.incarnation
+            states[state] += 1
+            if every or state != "running" or (restarts and incarnation > 1):
+                left += 1
+                yield state == "running", -incarnation, name, cell
+
+    chosen = heapq.nsmallest(shown, of_parents())  # nothing is kept of the others: a garbage collection would cost more
+    static = [(name, cell) for name in list(look.system.refs) if (cell := look.static(name)) is not None]
+    static = [each for each in static if not restarts or each[1].incarnation > 1]
+    down = any(cell.state != "running" for _, cell in static) or any(not running for running, *_ in chosen)
+    due = _due(look) if down else {}
     answer: dict[str, Json] = {
-        "actors": rows,
-        "clusters": {**dict(sorted(states.items())), "asleep": asleep},
-        "clusters_shown": clusters[:shown],
+        "actors": [_node(name, cell, now_s, due) for name, cell in static],
+        "clusters": {**dict(sorted(states.items())), "asleep": max(0, len(look.system.store.parents) - states.total())},
+        "clusters_shown": [_node(name, cell, now_s, due) for _, _, name, cell in chosen],
     }
-    if len(clusters) > shown:
-        answer["left_out"] = len(clusters) - shown
+    if left > 0:
+        answer["left_out"] = left
     return answer
 
 
-def _node(_look: Inspection, name: str, top: bool, cell: Cell, now_s: float, due: dict[str, float]) -> dict[str, Any]:
+def _due(look: Inspection) -> dict[str, float]:
+    """When who is down is tried again, by name: its supervisor has the timer."""
+    return {key.split()[1]: due_s for due_s, _, _, key, _ in look.timers() if key.startswith(("restart ", "probe "))}
+
+
+def _node(name: str, cell: Cell, now_s: float, due: Mapping[str, float]) -> dict[str, Any]:
     last = cell.last_down.error if cell.last_down is not None else ""
+    below_root = name != "root" and not name.startswith("cluster/")
     return {
-        "actor": name if top else f"  {name}" if not name.startswith("cluster/") else name, "state": cell.state,
-        "incarnation": cell.incarnation, "restarts": max(0, cell.incarnation - 1),
-        "up_s": max(0.0, now_s - cell.started_s) if cell.state == "running" else None,
+        "actor": f"  {name}" if below_root else name, "state": cell.state, "incarnation": cell.incarnation,
+        "restarts": max(0, cell.incarnation - 1), "up_s": max(0.0, now_s - cell.started_s) if cell.state == "running" else None,
         "again_in_s": due.get(name), "mailbox": cell.actor_inbox.depth(), "last_error": last[:200],
     }  # fmt: skip
 
@@ -153,30 +153,27 @@ def top(look: Inspection, args: Args) -> Json:
     since_s, before = look.baseline(args.real("window"))
     window_s = now_s - since_s
     part = 1 / window_s if window_s >= SAMPLE_MIN_S else 0.0  # there is no rate yet, just after the start
-    by, count = args.text("by"), args.number("max")
+    place = ("depth", "rate", "handled", "restarts").index(args.text("by"))
+    count_all = waiting = 0
+    total = 0.0
 
-    def row(name: str, cell: Cell) -> tuple[Any, ...]:
-        handled = cell.handled_count
-        return (
-            cell.actor_inbox.depth(),
-            (handled - before.get(name, 0)) * part,
-            handled,
-            max(0, cell.incarnation - 1),
-        )
+    def every() -> Iterator[tuple[float, float, str, Cell]]:
+        nonlocal count_all, total, waiting
+        for name, cell in look.cells():
+            depth, handled = cell.actor_inbox.depth(), cell.handled_count
+            rate = (handled - before.get(name, 0)) * part
+            count_all, total, waiting = count_all + 1, total + rate, waiting + depth
+            yield -(depth, rate, handled, cell.incarnation)[place], -rate, name, cell
 
-    place = {"depth": 0, "rate": 1, "handled": 2, "restarts": 3}[by]
-    every = [(row(name, cell), name, cell) for name, cell in look.cells()]
-    best = heapq.nlargest(count, every, key=lambda each: (each[0][place], each[0][1], each[1]))
     rows = []
-    for (depth, rate, handled, restarts), name, cell in best:
+    for _, minus_rate, name, cell in heapq.nsmallest(args.number("max"), every()):
         message, for_s = message_in_hand(cell, now_s)
         rows.append({
-            "actor": name, "state": cell.state, "mailbox": depth, "per_second": round(rate, 1), "handled": handled,
-            "restarts": restarts, "in_hand": message, "in_hand_s": for_s if message else None,
+            "actor": name, "state": cell.state, "mailbox": cell.actor_inbox.depth(), "per_second": round(-minus_rate, 1),
+            "handled": cell.handled_count, "restarts": max(0, cell.incarnation - 1), "in_hand": message,
+            "in_hand_s": for_s if message else None,
         })  # fmt: skip
-    total = sum(each[0][1] for each in every)
-    waiting = sum(each[0][0] for each in every)
-    sums = {"actors": len(every), "per_second": round(total, 1), "window_s": window_s, "waiting": waiting}
+    sums = {"actors": count_all, "per_second": round(total, 1), "window_s": window_s, "waiting": waiting}
     return {"sums": sums, "threads": look.threads.statistics(), "top": rows}
 
 

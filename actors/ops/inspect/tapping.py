@@ -46,7 +46,7 @@ class TappedCell(Cell):
     def _handle(self, message: Any) -> Any:
         for tap in _taps.get(id(self), ()):
             tap.saw(self, message)
-        return super()._handle(message)
+        return Cell._handle(self, message)  # noqa: SLF001  its own, and quicker than by ``super``
 
 
 class Tap:
@@ -65,7 +65,8 @@ class Tap:
         self._count_max = count_max
         self._until_s = self._clock.now() + for_s
         self._rate_max = rate_max
-        self._second = 0
+        self._now = self._clock.now
+        self._second_ends_s = 0.0
         self._in_second = 0
         self._kinds: dict[type, bool] = {}
         self._lines: deque[tuple[float, Cell, Any]] = deque()
@@ -84,9 +85,9 @@ class Tap:
         if not wanted or self._ended:
             return
         self.seen += 1
-        now_s = self._clock.now()
-        if int(now_s) != self._second:
-            self._second, self._in_second = int(now_s), 0
+        now_s = self._now()
+        if now_s >= self._second_ends_s:
+            self._second_ends_s, self._in_second = now_s + 1.0, 0
         self._in_second += 1
         if self._in_second > self._rate_max or len(self._lines) >= QUEUE_MAX:
             self.lost += 1
@@ -125,9 +126,13 @@ class Tap:
         self._looked_s = self._clock.now()
         for name, cell in self._look.cells():
             if id(cell) not in self._cells and (not self._pattern or fnmatchcase(name, self._pattern)):
-                self._cells[id(cell)] = cell
-                _taps[id(cell)] = (*_taps.get(id(cell), ()), self)
-                cell.__class__ = TappedCell
+                self.join(cell)
+
+    def join(self, cell: Cell) -> None:
+        """Listen to that actor, too."""
+        self._cells[id(cell)] = cell
+        _taps[id(cell)] = (*_taps.get(id(cell), ()), self)
+        cell.__class__ = TappedCell
 
     def _detach(self) -> None:
         self._ended = True

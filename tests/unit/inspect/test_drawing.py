@@ -13,9 +13,9 @@ from actors.ops.inspect.working import spark
 
 
 def drawn(answer: Any, width: int) -> list[str]:
-    console = Console(file=io.StringIO(), width=width, highlight=False)
-    draw(console, answer)
-    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # it is the StringIO
+    out = io.StringIO()
+    draw(Console(file=out, width=width, highlight=False), answer)
+    return out.getvalue().splitlines()
 
 
 ROWS = [
