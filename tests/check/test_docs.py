@@ -18,6 +18,7 @@ from actors.core.ports import Objects, StreamChanged
 from actors.edge.settings import TABLE
 from actors.ops.cli import cli
 from actors.ops.exit_codes import ExitCode
+from actors.ops.inspect.page import renewed
 
 ROOT = Path(__file__).parents[2]
 ADRS = sorted((ROOT / "docs" / "adr").glob("*.md"))
@@ -80,7 +81,7 @@ def python_names(page: str) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 def test_every_python_file_named_exists(page: Path) -> None:
     """By its path from the top or from ``actors/``, or by its bare name in one of the folders there."""
-    folders = [ROOT, ROOT / "actors", *(each for each in (ROOT / "actors").iterdir() if each.is_dir())]
+    folders = [ROOT, ROOT / "actors", *(each for each in (ROOT / "actors").rglob("*") if each.is_dir())]
     names = python_names(page.read_text(encoding="utf-8"))
 
     assert {name for name in names if not any((folder / name).is_file() for folder in folders)} == set()
@@ -176,3 +177,19 @@ def test_the_newest_change_is_of_this_version() -> None:
 
     assert newest
     assert newest[1] == metadata["metadata"]["version"] == actors.__version__
+
+
+# --- docs/shell.md ----------------------------------------------------------------------------------------------------
+def test_the_shells_manual_has_the_commands_that_there_are() -> None:
+    """Else: python -m actors.ops.inspect.page docs/shell.md"""
+    page = text("docs/shell.md")
+
+    assert renewed(page) == page
+
+
+def test_the_shells_manual_gives_its_exit_codes() -> None:
+    named = {
+        int(cells[0]) for cells in rows(section(text("docs/shell.md"), "Answers for programs")) if cells[0].isdigit()
+    }
+
+    assert named == {0, 2, ExitCode.NO_OPERATOR, ExitCode.NOT_DONE, ExitCode.UNWELL}

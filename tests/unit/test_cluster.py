@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.actor import Restart, Resume
+from actors.actor import Resume
 from actors.cluster import CONFLICT_PATIENCE_S, REFUSED_RETRY_S
 from actors.core.events import ValveMoved
 from actors.core.model import Record, Share
@@ -17,12 +17,9 @@ from actors.messages import (
     BackendState,
     EventWanted,
     ItemAnswer,
-    LookAgain,
-    PassivateWanted,
-    RepairsWanted,
     StatusState,
 )
-from actors.sim.desk import KEY, KINDS, Desk, cluster, node
+from actors.sim.desk import KINDS, Desk, cluster, node
 
 
 # --- when it looks ----------------------------------------------------------------------------------------------------
@@ -491,42 +488,3 @@ def test_a_parent_that_is_created_again_keeps_its_nodes_cooldowns() -> None:
 
     desk.run(2.0)
     assert len(desk.asked) == asked + 1
-
-
-# --- a pause by command -----------------------------------------------------------------------------------------------
-def test_a_pause_withdraws_repairs_counts_on_and_ends_by_itself() -> None:
-    desk = Desk()
-    desk.sync(node("a"), node("b", healthy=False))
-    desk.run(1.0)
-    assert desk.asked[-1] == ["b"]
-
-    desk.pauses[KEY] = desk.world.clock.now() + 60.0
-    desk.tell(LookAgain())
-
-    assert desk.asked[-1] == []
-    conditions = {each["type"]: each["reason"] for each in desk.wishes[-1].status["conditions"]}
-    assert (conditions["Paused"], conditions["RemediationAllowed"], conditions["Ready"]) == (
-        "PausedByCommand", "Paused", "Paused",
-    )  # fmt: skip
-    assert desk.wishes[-1].status["unhealthy"] == 1
-
-    desk.run(61.0)
-
-    assert desk.asked[-1] == ["b"]
-    assert {each["type"]: each["reason"] for each in desk.wishes[-1].status["conditions"]}["Paused"] == "NotPaused"
-
-
-def test_a_pause_outlives_the_actor_and_keeps_it_awake() -> None:
-    desk = Desk(idle_s=5.0)
-    desk.pauses[KEY] = 100.0
-    desk.settled(node("a", healthy=False))
-    desk.cell.tell(Restart("a test"))
-    desk.world.settle()
-    desk.cell.tell(Resume())
-    desk.settled(node("a", healthy=False))
-
-    assert [wish.items for wish in desk.gateway.of(RepairsWanted) if wish.items] == []
-    desk.world.run_for(50.0)
-    assert desk.directory.of(PassivateWanted) == []
-    desk.world.run_for(60.0)
-    assert len(desk.gateway.of(RepairsWanted)[-1].items) == 1

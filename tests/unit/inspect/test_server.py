@@ -362,7 +362,7 @@ class Stuck:
         self.entered = threading.Semaphore(0)
         self.dispatcher = ThreadDispatcher(workers=2, wedge_after_s=3600.0)
         fleet = SimulatedFleet(seed=1)  # its ports alone: nothing of it runs
-        fleet.world = self.dispatcher  # type: ignore[assignment]
+        fleet.world = self.dispatcher  # type: ignore[assignment]  # real threads under simulated ports
         self.system = fleet._new_system()
         self.look = Inspection(
             self.system, self.dispatcher, memory=Memory(self.dispatcher.clock), settings=lambda: [("a", "b", "c")]
@@ -420,7 +420,7 @@ def test_health_says_who_is_stuck(stuck: Stuck, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("actors.ops.inspect.looking.LONG_S", 0.0)
     from actors.ops.inspect.looking import health
 
-    checks = {each["check"]: each for each in health(stuck.look, None).value["checks"]}  # type: ignore[arg-type]
+    checks = {each["check"]: each for each in health(stuck.look, None).value["checks"]}  # type: ignore[arg-type]  # it reads none
 
     assert checks["workers"]["ok"] is False
     assert "gateway has been in Settings for" in checks["workers"]["detail"]
