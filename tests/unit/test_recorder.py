@@ -265,6 +265,18 @@ def test_nothing_of_a_pause_is_lost_with_a_call_that_ends_in_it(site: Site) -> N
     soon(lambda: ended)
 
 
+def test_what_the_shell_tells_an_actor_ends_the_tape_before_it_does(site: Site, tmp_path: Path) -> None:
+    """A replay could not tell it; and what is told while a tape begins waits for that."""
+    told: list[bool] = []
+    site.recorder.told(lambda: told.append(site.recorder.recording is None))
+    assert site.recorder.start(str(tmp_path / "tape"))
+
+    site.recorder.told(lambda: told.append(site.recorder.recording is None))
+
+    assert told == [True, True]
+    assert site.of(RecordingCut)[0].reason == "the shell told an actor something"
+
+
 def test_tapes_are_numbered(tmp_path: Path) -> None:
     first = str(tmp_path / "tape")
     names = []
