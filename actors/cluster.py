@@ -24,14 +24,16 @@ from .actor import Behaviour, Context, Ref
 from .core import reconcile as pure
 from .core.conflicts import Conflicts
 from .core.debounce import Debounce
-from .core.events import AuditDiffered, Reconciled, RecordSkipped, ValveMoved
+from .core.difference import same
+from .core.events import AuditDiffered, LookDeferred, NewsSuppressed, Reconciled, RecordSkipped
 from .core.fleet import FleetDefinition
 from .core.health import Roll
-from .core.model import Child, Item, Now, Parent, ParentKey, Plan, Policy, Record
+from .core.model import Child, Item, Now, Parent, ParentKey, Plan, Policy, Record, fingerprint
 from .core.ports import Objects
 from .core.reconcile import BackendView, Children
 from .core.repairs import Repairs
-from .core.valve import limit
+from .core.situation import TurnedDown
+from .core.telling import planned, repairs_answered, valve_closed, valve_moved
 from .messages import (
     GATEWAY,
     AskAgain,
@@ -56,9 +58,7 @@ from .messages import (
 
 CONFLICT_PATIENCE_S = 2.0  # after a conflict the newer object is on its way by watch; look again by then at the latest
 REFUSED_FIRST_S = 1.0  # RBAC and CRDs may be a moment late after a server's start: "right within 10 s of its return"
-REFUSED_RETRY_S = (
-    30.0  # else a status the server refuses is somebody's to mend: doubles up to this, so as not to be hot
-)
+REFUSED_RETRY_S = 30.0  # else a status the server refuses is somebody's to mend: doubles up to this
 AUDIT_PERIOD_S = 1800.0  # the counts against a recount; arbitrary: they differ only if there is a bug
 WISHES_KEPT = 3  # one is written, one may follow before the answer is here, one is new; beyond, an echo costs a look
 _INSTANT_S = 1e-6  # two instants nearer than this are one: sums of floats differ
@@ -115,6 +115,7 @@ class ClusterActor(Behaviour):
         self._wished: tuple[tuple[int, dict[str, Any]], ...] = ()  # by sequence: unanswered, the newest is the target
         self._sent_version = 0
         self._refusals = 0  # of our status, in a row
+        self.turned_down: TurnedDown | None = None  # the last refusal; it counts while the timer "write" runs
         self._valve_closed: bool | None = None
 
     def on_receive(self, message: Any) -> Any:
@@ -157,7 +158,7 @@ class ClusterActor(Behaviour):
         elif mail.kind in self._missing:
             return  # of an earlier time: the replacement that is on its way has it too
         for uid, record in mail.entries.items():
-            self.ctx.handling = place = _fingerprint(mail.kind, uid, record)
+            self.ctx.handling = place = fingerprint(mail.kind, uid, record)
             if place in self.ctx.skips:
                 self._skipped[uid] = mail.kind
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
@@ -168,8 +169,10 @@ class ClusterActor(Behaviour):
         self.ctx.handling = ""
         if changed:
             self._changed(mail.kind)
-        elif self._closing is None:
-            self._stay()
+        else:
+            self.ctx.emit(NewsSuppressed(parent=str(self.key), kind=mail.kind, objects=len(mail.entries)))
+            if self._closing is None:
+                self._stay()
 
     def _strike(self, mail: Objects) -> bool:
         """A replacement: whatever else is held of this kind is gone."""
@@ -218,9 +221,9 @@ class ClusterActor(Behaviour):
             return old.spec != parent.spec
         if self._awaiting:
             return True  # the newer object that a conflict spoke of
-        if any(_same(status, parent.status) for _, status in self._wished):
+        if any(same(status, parent.status) for _, status in self._wished):
             return False  # the echo of a wish of ours came before its answer
-        return self._target is not None or not _same(old.status, parent.status)
+        return self._target is not None or not same(old.status, parent.status)
 
     def _changed(self, cause: str) -> None:
         self._stirred = True
@@ -233,10 +236,10 @@ class ClusterActor(Behaviour):
         first = not self._debounce.pending
         self._debounce.changed(now_s)
         due_s = self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
-        if (
-            first or due_s < self._due_s
-        ):  # where it is later now, the timer finds out: in a flood each one made is one too many
+        if first or due_s < self._due_s:  # in a flood, one timer made anew for each change is one too many
             self._arm(due_s, now_s)
+        if first:
+            self.ctx.emit(LookDeferred(parent=str(self.key), cause=cause, after_s=due_s - now_s))
 
     def _arm(self, due_s: float, now_s: float) -> None:
         self._due_s = due_s
@@ -256,42 +259,49 @@ class ClusterActor(Behaviour):
     def _look(self, cause: str) -> None:
         self.ctx.cancel("debounce")
         self.ctx.cancel("write")  # it waited for a look; a timer of its own, so that it puts off no cooldown's end
-        changed_s = self._debounce.first_s
-        self._debounce.looked()
-        if self._parent is None or self._missing:
+        started_s = self.ctx.clock.now()
+        changes, waited_s = self._debounce.looked(started_s)
+        plan = self.plan()
+        if plan is None:
             return
         self._awaiting = 0
-        started_s = self.ctx.clock.now()
-        now = Now(started_s, self.ctx.clock.wall())
-        parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
-        children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped),
-                            paused=self._paused(started_s))  # fmt: skip
-        plan = pure.reconcile(self._fleet, parent, children, self._policy, now)
-        changed = not _same(plan.status, parent.status)
+        if (pause_s := self._pauses.get(self.key, 0.0) - started_s) > 0:
+            self.ctx.schedule("pause", pause_s, LookAgain())  # a command's pause ends by the clock alone
+        else:
+            self.ctx.cancel("pause")
+        changed = not same(plan.status, self.standing)
         self._execute(plan, changed)
-        took_s = self.ctx.clock.now() - started_s
-        waited_s = None if changed_s is None else started_s - changed_s
         self.ctx.emit(Reconciled(
-            parent=str(self.key), cause=self._cause or cause, changed=changed, seconds=took_s, waited_s=waited_s
+            parent=str(self.key), cause=self._cause or cause, changed=changed, changes=changes, waited_s=waited_s,
+            seconds=self.ctx.clock.now() - started_s,
         ))  # fmt: skip
         self._cause = ""
         self._stay()
 
-    def _paused(self, now_s: float) -> bool:
-        """Whether a command holds our repairs; then we look again when that ends. Each incarnation asks anew."""
-        until_s = self._pauses.get(self.key, 0.0)
-        if until_s <= now_s:
-            self.ctx.cancel("pause")
-            return False
-        self.ctx.schedule("pause", until_s - now_s, LookAgain())
-        return True
+    def plan(self) -> Plan | None:
+        """What ought to be, by all that is here now; None before it all is. Changes nothing. RuntimeError if that changes."""
+        if self._parent is None or self._missing:
+            return None
+        now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
+        parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
+        children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped),
+                            paused=self._pauses.get(self.key, 0.0) > now.mono_s)  # fmt: skip
+        return pure.reconcile(self._fleet, parent, children, self._policy, now)
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """The status that is being written, else the one last seen on the server."""
+        seen = self._parent.status if self._parent is not None else {}
+        return seen if self._target is None else self._target
 
     def _execute(self, plan: Plan, changed: bool) -> None:
         assert self._parent is not None
+        asked = {item.key: item for item in plan.repairs}
+        if (fact := planned(self.key, self.standing, plan, self._asked.keys(), self.ctx.clock.now())) is not None:
+            self.ctx.emit(fact)
         if changed:
             self._target = plan.status
             self._send_status()
-        asked = {item.key: item for item in plan.repairs}
         if asked.keys() != self._asked.keys() or not self._told_gateway:
             self._repairs.record(plan.repairs)
             self._asked = asked
@@ -305,14 +315,9 @@ class ClusterActor(Behaviour):
             self.ctx.cancel("look")
 
     def _note_valve(self, plan: Plan) -> None:
-        condition = next(c for c in plan.status["conditions"] if c["type"] == "RemediationAllowed")
-        closed = condition["reason"] == "TooManyUnhealthy"
+        closed = valve_closed(plan)
         if closed != bool(self._valve_closed):
-            total = self._roll.total
-            bound = limit(self._policy.max_unhealthy, total, self._policy.eligible_floor)
-            self.ctx.emit(ValveMoved(
-                parent=str(self.key), closed=closed, eligible=len(self._roll.eligible), limit=bound, total=total
-            ))  # fmt: skip
+            self.ctx.emit(valve_moved(self.key, self._roll, self._policy, closed=closed))
         self._valve_closed = closed
 
     def _send_status(self) -> None:
@@ -340,7 +345,7 @@ class ClusterActor(Behaviour):
     def _ask_again(self, lost: str) -> None:
         """Somebody lost what we told them: tell it again. The same keys, the same status."""
         if self._target is not None and self._parent is not None:
-            if _same(self._target, self._parent.status):  # it was written, and only the answer died with the writer
+            if same(self._target, self._parent.status):  # it was written, and only the answer died with the writer
                 self._target = None
             else:
                 self._send_status()
@@ -384,13 +389,19 @@ class ClusterActor(Behaviour):
             else:
                 self._awaiting = self._sent_version
                 self._seek_newer()
-                self.ctx.schedule("write", CONFLICT_PATIENCE_S, LookAgain())
+                self._put_off(answer, CONFLICT_PATIENCE_S)
         else:  # GONE too: if it is the kind that is away for a moment, the parent stays
             if answer.state is StatusState.GONE:
                 self._seek_newer()
             after_s = min(REFUSED_RETRY_S, REFUSED_FIRST_S * 2.0 ** min(self._refusals, 20))
             self._refusals += 1
-            self.ctx.schedule("write", after_s, LookAgain())
+            self._put_off(answer, after_s)
+
+    def _put_off(self, answer: StatusAnswered, after_s: float) -> None:
+        """Look again then, or when the newer object comes."""
+        now_s, conflict = self.ctx.clock.now(), answer.state is StatusState.CONFLICT
+        self.turned_down = TurnedDown(conflict, answer.message, now_s, now_s + after_s)
+        self.ctx.schedule("write", after_s, LookAgain())
 
     def _seek_newer(self) -> None:
         """The server has another object than ours. When it does not come by watch, its event is lost: have the kind listed."""
@@ -403,7 +414,7 @@ class ClusterActor(Behaviour):
         written, parent = answer.written, self._parent
         if written is None or parent is None or wished is None:
             return False
-        return parent.version > written.version and not _same(wished, parent.status)
+        return parent.version > written.version and not same(wished, parent.status)
 
     def _learn(self, answer: StatusAnswered) -> None:
         """The next reconcile sees our own last write, whether its echo has come or not."""
@@ -414,6 +425,7 @@ class ClusterActor(Behaviour):
     def _items_answered(self, message: ItemsAnswered) -> None:
         cooldown_s = self._policy.cooldown_s
         refused = freed = False
+        self.ctx.emit(repairs_answered(self.key, [answer.value for answer, _ in message.answers.values()]))
         for key, (answer, _) in message.answers.items():
             asked = self._asked.pop(key, None) is not None
             freed |= not asked  # the place of one that is well or gone
@@ -500,12 +512,3 @@ class ClusterActor(Behaviour):
             "missing_kinds": sorted(self._missing), "debouncing": self._debounce.pending,
             "writing": self._target is not None,
         }  # fmt: skip
-
-
-def _same(wanted: dict[str, Any], seen: dict[str, Any]) -> bool:
-    """Whether every field we write is on the server as we want it; fields of others do not count."""
-    return all(seen.get(name) == value for name, value in wanted.items())
-
-
-def _fingerprint(kind: str, uid: str, record: Record | None) -> str:
-    return f"{kind}/{record.namespace}/{record.name}@{record.version}" if record is not None else f"{kind}/{uid}@gone"

@@ -67,7 +67,7 @@ class Phase(enum.Enum):
 
 
 class _Entry:
-    __slots__ = ("conflicts", "died", "key", "name", "phase", "ref", "told_version", "wake_again", "why")
+    __slots__ = ("again_s", "conflicts", "died", "key", "name", "phase", "ref", "told_version", "wake_again", "why")
 
     def __init__(self, key: ParentKey, name: str, ref: Ref) -> None:
         self.key = key
@@ -75,6 +75,7 @@ class _Entry:
         self.ref = ref
         self.phase = Phase.AWAKE
         self.why = ""  # it is quarantined
+        self.again_s = 0.0  # when one that is down or in quarantine is to be run again
         self.conflicts = Conflicts()  # of the status that says so
         self.told_version = 0  # the parent's version that it was made from
         self.died = 0  # the newest incarnation whose death was counted
@@ -283,7 +284,7 @@ class DirectoryActor(Behaviour):
         elif verdict is Verdict.GIVE_UP:
             self._quarantine(entry, down)
         else:
-            entry.phase = Phase.DOWN
+            entry.phase, entry.again_s = Phase.DOWN, now_s + after_s
             restart = RestartDue(name=down.name)
             self.ctx.schedule(("restart", down.name), after_s, restart)
 
@@ -304,7 +305,7 @@ class DirectoryActor(Behaviour):
             self._subscribe(entry.key, entry.ref)  # the refill: from the watchers' records, without an API call
 
     def _quarantine(self, entry: _Entry, down: Down) -> None:
-        entry.phase = Phase.QUARANTINED
+        entry.phase, entry.again_s = Phase.QUARANTINED, self.ctx.clock.now() + PROBE_AFTER_S
         deaths = self._nursery.deaths(entry.name)
         self.ctx.emit(ActorQuarantined(actor=entry.name, deaths=deaths, error=down.error))
         self.ctx.tell(entry.ref, Park())

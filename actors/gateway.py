@@ -126,9 +126,9 @@ class BatchGatewayActor(Behaviour):
         self._down: tuple[str, str] | None = None  # reason and message, while the backend counts as unreachable
         self._draining = False
         self._drains: list[Callable[[], Any]] = []
-        self._wake_s = math.inf
-        self._stamp_ns = 0
+        self._wake_s, self._stamp_ns = math.inf, 0
         self._counts: Counter[str] = Counter()
+        self._error = ""  # of the call that ended last
         self._fused = limits(calls=quota.calls, period=ledger.window_ns, clock=lambda: self._stamp_ns)(self._leave)
 
     def on_start(self) -> None:
@@ -253,8 +253,10 @@ class BatchGatewayActor(Behaviour):
             self._tripped(opened, now)
             return
         self._counts.update(calls=1, items=len(items))
-        parents, op = len({item.parent for item in items}), call.operation
-        self.ctx.emit(CallSent(operation=op, call=name, items=len(items), parents=parents, waited_s=now - oldest_s))
+        shares = Counter(str(item.parent) for item in items)
+        self.ctx.emit(CallSent(
+            operation=call.operation, call=name, items=len(items), parents=len(shares), waited_s=now - oldest_s, shares=shares
+        ))  # fmt: skip
 
     def _leave(self, opened: _Open) -> None:
         """The one function that sends. Only ever called through the fuse."""
@@ -480,6 +482,7 @@ class BatchGatewayActor(Behaviour):
     # --- for people ---------------------------------------------------------------------------------------------------
     def _note(self, opened: _Open, outcome: str, now: float, tally: dict[str, int], message: str = "") -> None:
         self._counts[outcome] += 1
+        self._error = message
         for name, count in tally.items():
             self._counts[f"items_{name}"] += count
         op, name, seconds = self._settings.operation, opened.call.id, now - opened.slot.taken_s

@@ -40,9 +40,12 @@ EVENTS_WAITING_MAX = 1000  # Events are best effort: the oldest go first
 class _Lane:
     """One parent's wishes."""
 
-    __slots__ = ("attempts", "current", "waiting")
+    __slots__ = ("attempts", "current", "error", "retry_s", "since_s", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: float) -> None:
+        self.since_s = now_s  # of the write under way, else of the first wish
+        self.retry_s: float | None = None  # when a write that failed is tried again
+        self.error = ""
         self.current: StatusWanted | None = None  # being written
         self.waiting: StatusWanted | None = None  # the newest wish after it
         self.attempts = 0
@@ -97,7 +100,9 @@ class StatusActor(Behaviour):
 
     def _wanted(self, wish: StatusWanted) -> None:
         self._wanted_count += 1
-        lane = self._lanes.setdefault(wish.parent, _Lane())
+        lane = self._lanes.get(wish.parent)
+        if lane is None:
+            lane = self._lanes[wish.parent] = _Lane(self.ctx.clock.now())
         if lane.current is None and lane.waiting is None:
             self._ready.append(wish.parent)
         lane.waiting = wish
@@ -116,7 +121,7 @@ class StatusActor(Behaviour):
                     del self._lanes[key]
                     continue
                 wish = evolve(wish, version=version)
-            lane.current = wish
+            lane.current, lane.since_s, lane.retry_s = wish, self.ctx.clock.now(), None
             self._in_flight_count += 1
             self.ctx.run("status", self._write_of(wish), self._reply_of(wish))
         if self._events and not self._event_running:
@@ -198,6 +203,7 @@ class StatusActor(Behaviour):
             del self._lanes[wish.parent]
             return
         self._failed(wish, error, after_s)
+        lane.retry_s, lane.error = self.ctx.clock.now() + after_s, f"{type(error).__name__}: {error}"
         self.ctx.schedule(("retry", wish.parent), after_s, RetryDue(parent=wish.parent))
 
     def _failed(self, wish: StatusWanted, error: BaseException | None, retry_s: float | None) -> None:

@@ -20,7 +20,7 @@ from .actor import Behaviour, Context, Ref
 from .core.conflicts import SPACING_S
 from .core.events import ParentMissing, ParentUnnamed, RecordSkipped
 from .core.fleet import FleetDefinition
-from .core.model import Child, Parent, ParentKey, Policy, Record
+from .core.model import Child, Parent, ParentKey, Policy, Record, fingerprint
 from .core.ports import Objects, Reader, StreamChanged
 from .core.records import RecordStore
 from .messages import (
@@ -110,7 +110,7 @@ class WatcherActor(Behaviour, ABC):
             for uid in self._absent(mail.entries):
                 self._enter(uid, None, post)
         for uid, record in mail.entries.items():
-            self.ctx.handling = place = _fingerprint(self.kind, uid, record)
+            self.ctx.handling = place = fingerprint(self.kind, uid, record)
             if place in self.ctx.skips:
                 self._skipped_count += 1
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
@@ -313,7 +313,3 @@ class ParentWatcher(WatcherActor):
 
     def _count(self) -> int:
         return len(self._store.parents)
-
-
-def _fingerprint(kind: str, uid: str, record: Record | None) -> str:
-    return f"{kind}/{record.namespace}/{record.name}@{record.version}" if record is not None else f"{kind}/{uid}@gone"

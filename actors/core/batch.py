@@ -304,7 +304,7 @@ class Queue:
                 self._embargo.clear()
             not_before_s = max(not_before_s, self._embargo.get(uid, 0.0))
         if not_before_s > now:
-            entry.place = _Place.WAITING
+            entry.place, entry.ready_s = _Place.WAITING, not_before_s
             entry.ticket = self._tickets = self._tickets + 1
             heapq.heappush(self._waiting, (not_before_s, entry.ticket, entry))
         else:

@@ -10,11 +10,12 @@ from __future__ import annotations
 class Debounce:
     """One parent's pending look. All times are seconds on our clock."""
 
-    __slots__ = ("first_s", "last_s")
+    __slots__ = ("changes", "first_s", "last_s")
 
     def __init__(self) -> None:
         self.first_s: float | None = None
         self.last_s = 0.0
+        self.changes = 0  # that the next look is for
 
     @property
     def pending(self) -> bool:
@@ -26,12 +27,15 @@ class Debounce:
         if self.first_s is None:
             self.first_s = now_s
         self.last_s = now_s
+        self.changes += 1
 
     def due_at(self, quiet_s: float, max_s: float) -> float:
         """When to look. Only while pending."""
         assert self.first_s is not None
         return min(self.last_s + quiet_s, self.first_s + max_s)
 
-    def looked(self) -> None:
-        """The look has begun: later changes start anew."""
-        self.first_s = None
+    def looked(self, now_s: float) -> tuple[int, float | None]:
+        """The look has begun: later changes start anew. How many it is for, and how long the first has waited (None: none)."""
+        changes, waited_s = self.changes, None if self.first_s is None else now_s - self.first_s
+        self.first_s, self.changes = None, 0
+        return changes, waited_s

@@ -6,9 +6,13 @@ so that a fact can be logged, counted, stored and compared. Times are not in the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from attrs import frozen
+from attrs import field, frozen
+
+UNLOGGED = "unlogged"
+"""In a field's metadata: it is not for log lines."""
 
 
 @frozen(kw_only=True)
@@ -225,7 +229,8 @@ class RequestAnswered(Fact):
 class Reconciled(Fact):
     """One reconcile ran. ``changed`` says whether it wanted another status than the last.
 
-    ``waited_s`` since the first change that it is for; None where a deadline or a retry called for it.
+    ``changes``: how many were looked at in one; ``waited_s`` since the first of them, None where a deadline or a retry called
+    for it.
     """
 
     level: ClassVar[str] = "debug"
@@ -234,6 +239,50 @@ class Reconciled(Fact):
     changed: bool
     seconds: float = 0.0
     waited_s: float | None = None
+    changes: int = 0
+
+
+@frozen(kw_only=True)
+class LookDeferred(Fact):
+    """Something about a parent changed: its look waits for quiet, ``after_s`` at first. Further changes join it silently."""
+
+    level: ClassVar[str] = "debug"
+    parent: str
+    cause: str
+    after_s: float
+
+
+@frozen(kw_only=True)
+class NewsSuppressed(Fact):
+    """Mail about a parent held nothing that it must be looked at for: our own write's echo, the same once more."""
+
+    level: ClassVar[str] = "debug"
+    parent: str
+    kind: str
+    objects: int
+
+
+@frozen(kw_only=True)
+class Planned(Fact):
+    """A Plan that asks for something: the status' differences in words, and how many repairs are newly asked and taken back."""
+
+    level: ClassVar[str] = "debug"
+    parent: str
+    status: str
+    asked: int
+    withdrawn: int
+    look_s: float | None = None
+
+
+@frozen(kw_only=True)
+class RepairsAnswered(Fact):
+    """The gateway's answers reached their parent."""
+
+    level: ClassVar[str] = "debug"
+    parent: str
+    done: int
+    failed: int
+    withdrawn: int
 
 
 @frozen(kw_only=True)
@@ -277,16 +326,35 @@ class ValveMoved(Fact):
     total: int
 
 
+# --- shadow -----------------------------------------------------------------------------------------------------------
+@frozen(kw_only=True)
+class ShadowAgreed(Fact):
+    """A status that we would have written stands there: the live operator's Plan was ours."""
+
+    level: ClassVar[str] = "debug"
+    parent: str
+
+
+@frozen(kw_only=True)
+class ShadowDiffered(Fact):
+    """What stands there is not what we would have written, after all the time that the live operator may take."""
+
+    level: ClassVar[str] = "warning"
+    parent: str
+    difference: str
+
+
 # --- backend ----------------------------------------------------------------------------------------------------------
 @frozen(kw_only=True)
 class CallSent(Fact):
-    """A batch call is about to leave."""
+    """A batch call is about to leave. ``shares``: items by parent; too many for a log line."""
 
     operation: str
     call: str
     items: int
     parents: int
     waited_s: float
+    shares: Mapping[str, int] = field(factory=dict, metadata={UNLOGGED: True})
 
 
 @frozen(kw_only=True)

@@ -148,6 +148,11 @@ class Parent:
 Record = Child | Parent
 
 
+def fingerprint(kind: str, uid: str, record: Record | None) -> str:
+    """Names one version of one object: what a crash on it is remembered by."""
+    return f"{kind}/{record.namespace}/{record.name}@{record.version}" if record is not None else f"{kind}/{uid}@gone"
+
+
 @frozen(kw_only=True)
 class Policy:
     """The settings in force for one parent: its spec where it speaks, the operator's settings where it is silent.

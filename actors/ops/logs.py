@@ -24,7 +24,7 @@ import attrs
 import structlog
 from structlog.typing import EventDict
 
-from ..core.events import Fact, ObjectRefused, ParentDisputed, ParentMissing, ParentUnnamed, RecordSkipped
+from ..core.events import UNLOGGED, Fact, ObjectRefused, ParentDisputed, ParentMissing, ParentUnnamed, RecordSkipped
 from ..core.masking import MASK, SECRET_FIELD, masked_text
 from ..core.ports import Clock
 
@@ -151,7 +151,7 @@ class Logs:
         subject = next((getattr(fact, name) for name in _SUBJECTS if hasattr(fact, name)), "")
         cure = CURES.get(type(fact))
         more = {} if cure is None else {"cure": cure}
-        self._put(fact.level, event_name(type(fact)), subject, lambda: attrs.asdict(fact, recurse=False) | more)
+        self._put(fact.level, event_name(type(fact)), subject, lambda: _fields(fact) | more)
 
     def line(self, level: str, event: str, **fields: Any) -> None:
         """Queue a line that no fact stands for (start, stop, settings)."""
@@ -224,6 +224,10 @@ class Logs:
             self._stream.flush()
         except (OSError, ValueError):  # nobody reads the log any more; the operator goes on without
             self._dropped += 1
+
+
+def _fields(fact: Fact) -> dict[str, Any]:
+    return attrs.asdict(fact, recurse=False, filter=lambda attribute, _value: UNLOGGED not in attribute.metadata)
 
 
 def _console(stream: TextIO) -> Callable[[Any, str, EventDict], str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Protocol
 
 import msgspec
@@ -239,6 +240,11 @@ class SimReader:
             each.intake.set_timeout(parent, timeout_s, now)
         self._begin(each)
         self._later(each, pause_s, lambda: self._step(each))
+
+    def heard_s(self, kind: str) -> float | None:
+        """When the server last proved that the kind's stream lives; None until it first has."""
+        heard_s = self._kinds[kind].intake.heard_s
+        return heard_s if heard_s > -inf else None
 
     def held(self, kind: str) -> dict[str, tuple[str, str, int]]:
         """What the intake holds: uid → namespace, name, newest version."""

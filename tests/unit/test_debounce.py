@@ -34,7 +34,7 @@ def test_a_look_begins_anew() -> None:
     """The longest wait counts from the first change after the last look."""
     debounce = Debounce()
     debounce.changed(0.0)
-    debounce.looked()
+    debounce.looked(1.0)
     assert not debounce.pending
 
     debounce.changed(5.0)
