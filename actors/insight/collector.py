@@ -1,0 +1,286 @@
+"""Gathers the ``Situation`` of one parent from the running tree, without asking any actor.
+
+Every value is one that the actors keep anyway; reading it costs them nothing, and this works while every worker is stuck. It
+reads what is otherwise an actor's own (hence no SLF rule for this file), and changes nothing. Dicts that another thread
+changes are copied in one step under the interpreter's lock; where an iteration meets a change all the same, it is begun
+again, and what may be a torn look (a bug of ours, by the answer) is looked at a second time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..actor import Behaviour, Cell, Ref
+from ..cluster import ClusterActor
+from ..core.backoff import BreakerState
+from ..core.batch import when_to_send
+from ..core.model import Child, Parent, ParentKey
+from ..core.quota import Ledger
+from ..core.situation import (
+    QUIET_S,
+    ActorSeen,
+    AttemptSeen,
+    ClusterSeen,
+    GatewaySeen,
+    ItemSeen,
+    KindSeen,
+    PlaceSeen,
+    Situation,
+    WriteSeen,
+)
+from ..core.why import Answer, why
+from ..directory import DirectoryActor
+from ..gateway import BatchGatewayActor
+from ..messages import GATEWAY
+from ..status import StatusActor
+from ..tree import System
+from ..watcher import WatcherActor
+from .queued import queued
+
+__all__ = ["Collector", "Heard", "behaviour_of", "cell_of"]
+
+Heard = Callable[[str], float | None]
+"""When that kind's server last proved that its stream lives, on our clock; None where nobody knows."""
+B = TypeVar("B", bound=Behaviour)
+T = TypeVar("T")
+_TORN = ("overlooked", "not-asked", "waking")
+LOOKS_MAX = 3
+
+
+def cell_of(ref: Ref | None) -> Cell | None:
+    """The cell behind a ref, for who only looks; None where it has ended."""
+    cell = ref._actor_weakref() if ref is not None else None
+    return cell if isinstance(cell, Cell) else None
+
+
+def behaviour_of(ref: Ref | None, kind: type[B]) -> B | None:
+    """What runs in that cell, if it is of that kind; None while it is down."""
+    cell = cell_of(ref)
+    behaviour = cell.behaviour if cell is not None else None
+    return behaviour if isinstance(behaviour, kind) else None
+
+
+class Collector:
+    """Looks at ``system``. ``heard`` tells how fresh the kinds' streams are; ``quiet_s``: how old a live one may be."""
+
+    def __init__(self, system: System, heard: Heard = lambda kind: None, quiet_s: float = QUIET_S) -> None:
+        self._system = system
+        self._heard = heard
+        self._quiet_s = quiet_s
+
+    def why(self, key: ParentKey, child: str = "") -> Answer:
+        """The first gate that holds that parent, or its child of that name (or ``KIND/NAME``), back."""
+        answer = self._why(key, child)
+        for _ in range(LOOKS_MAX - 1):
+            if answer.first.code not in _TORN:
+                break
+            answer = self._why(key, child)
+        return answer
+
+    def _why(self, key: ParentKey, child: str) -> Answer:
+        uid = (self.uid(key, child) or "") if child else None
+        return why(self.situation(key, uid), uid, child)
+
+    def uid(self, key: ParentKey, child: str) -> str | None:
+        """The uid of that parent's child of that name, or ``KIND/NAME``."""
+        kind, _, name = child.rpartition("/")
+        for each, records in self._system.store.children.items():
+            if kind in ("", each):
+                for record in _copied(lambda records=records: list(records.of(key).values())):  # type: ignore[misc]  # bound now
+                    if name in (record.name, record.uid):
+                        return str(record.uid)
+        return None
+
+    def cluster(self, key: ParentKey) -> ClusterActor | None:
+        """What acts for that parent; None while nobody does."""
+        return behaviour_of(self._cluster_ref(key), ClusterActor)
+
+    def situation(self, key: ParentKey, uid: str | None = None) -> Situation:
+        """Everything around that parent; ``uid``: the child that is asked about besides those in trouble."""
+        system = self._system
+        now_s = system.dispatcher.clock.now()
+        parent = system.store.parent(key)
+        cluster = self.cluster(key)
+        own: Parent | None = cluster._parent if cluster is not None else None
+        if parent is not None and own is not None and own.uid == parent.uid and own.version > parent.version:
+            parent = own  # our own last write, whose echo has not come
+        policy = system.settings.policy
+        counts, children = self._records(key, uid)
+        gateway = behaviour_of(system.refs.get(GATEWAY), BatchGatewayActor)
+        pause_s = getattr(system, "pauses", {}).get(key)
+        return Situation(
+            now_s=now_s,
+            key=key,
+            ending=self._ending(),
+            kinds=tuple(self._kind(ref.kind, key) for ref in system.fleet.kinds),
+            quiet_s=self._quiet_s,
+            parent=parent,
+            policy=policy if parent is None else policy.over(parent.spec),
+            command_pause_s=pause_s if pause_s is not None and pause_s > now_s else None,
+            counts=counts,
+            children=children,
+            actor=_actor(cell_of(self._cluster_ref(key))),
+            place=self._place(key),
+            directory=_actor(cell_of(system.refs.get("directory"))),
+            status_actor=_actor(cell_of(system.refs.get("status"))),
+            gateway_actor=_actor(cell_of(system.refs.get(GATEWAY))),
+            cluster=None if cluster is None else _copied(lambda: _cluster(cluster)),
+            write=self._write(key),
+            gateway=None if gateway is None else _copied(lambda: _gateway(gateway, system.ledger, key, now_s)),
+        )
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+    def _ending(self) -> str:
+        system = self._system
+        if system.end is not None:
+            return system.end.reason
+        gateway = behaviour_of(system.refs.get(GATEWAY), BatchGatewayActor)
+        if gateway is not None and gateway._draining:
+            return "it drains: no new call begins"
+        return "it has stopped" if system.stopped else ""
+
+    def _kind(self, kind: str, key: ParentKey) -> KindSeen:
+        ref = self._system.refs.get(f"watcher/{kind}")
+        watcher = behaviour_of(ref, WatcherActor)  # type: ignore[type-abstract]  # only asked for by isinstance
+        told = self._directory_knows(kind)
+        synced, up, message = told if watcher is None else (watcher._synced, watcher._up, watcher._down_because)
+        return KindSeen(
+            kind=kind, synced=synced, up=up, message=message, heard_s=self._heard(kind), watcher=_actor(cell_of(ref)),
+            subscribed=watcher is None or key in watcher._subscribers,
+        )  # fmt: skip
+
+    def _directory_knows(self, kind: str) -> tuple[bool, bool, str]:
+        directory = behaviour_of(self._system.refs.get("directory"), DirectoryActor)
+        unknown = (False, False, "its watcher has not started yet")
+        return unknown if directory is None else directory._sync.get(kind, unknown)
+
+    def _cluster_ref(self, key: ParentKey) -> Ref | None:
+        directory = cell_of(self._system.refs.get("directory"))
+        return None if directory is None else directory.children.get(f"cluster/{key.namespace}/{key.name}")
+
+    def _place(self, key: ParentKey) -> PlaceSeen:
+        directory = behaviour_of(self._system.refs.get("directory"), DirectoryActor)
+        entry = directory._entries.get(f"cluster/{key.namespace}/{key.name}") if directory is not None else None
+        if entry is None:
+            ref = self._cluster_ref(key)  # the directory is down: its actors run on
+            return PlaceSeen(phase="asleep" if cell_of(ref) is None else "awake")
+        phase, again_s = entry.phase.value, entry.again_s
+        return PlaceSeen(
+            phase=phase,
+            restart_s=again_s if phase == "down" else None,
+            probe_s=again_s if phase == "quarantined" else None,
+            why=entry.why if phase == "quarantined" else "",
+        )
+
+    def _records(self, key: ParentKey, uid: str | None) -> tuple[dict[str, tuple[int, int, int]], dict[str, Child]]:
+        """The counts of the delivered records, and those children that are in trouble or asked about. O(children)."""
+        counts: dict[str, tuple[int, int, int]] = {}
+        kept: dict[str, Child] = {}
+        for kind, records in self._system.store.children.items():
+            tally = {"healthy": 0, "unhealthy": 0, "unknown": 0}
+            for child in _copied(lambda records=records: list(records.of(key).values())):  # type: ignore[misc]  # bound now
+                tally[child.state.value] += 1
+                if child.eligible or child.uid == uid:
+                    kept[child.uid] = child
+            counts[kind] = (tally["healthy"], tally["unhealthy"], tally["unknown"])
+        return counts, kept
+
+    def _write(self, key: ParentKey) -> WriteSeen | None:
+        status = behaviour_of(self._system.refs.get("status"), StatusActor)
+        lane = status._lanes.get(key) if status is not None else None
+        if lane is None:
+            return None
+        return WriteSeen(
+            writing=lane.current is not None, since_s=lane.since_s, retry_s=lane.retry_s, attempts=lane.attempts,
+            error=lane.error,
+        )  # fmt: skip
+
+
+def _actor(cell: Cell | None) -> ActorSeen:
+    if cell is None:
+        return ActorSeen(state="stopped")
+    down = cell.last_down
+    state = "quarantined" if cell.actor_inbox.refuses_asks else "down"
+    return ActorSeen(
+        state=state if cell.behaviour is None else "running", mailbox=cell.actor_inbox.depth(),
+        busy_s=cell.busy_since_s, last_error=down.error if down is not None else "",
+    )  # fmt: skip
+
+
+def _cluster(actor: ClusterActor) -> ClusterSeen:
+    roll, repairs = actor._roll, actor._repairs
+    eligible = dict(roll.eligible)
+    attempts = {}
+    for uid, child in eligible.items():
+        attempt = repairs._attempts.get(uid)
+        if attempt is not None and attempt.incident == child.incident:
+            attempts[uid] = AttemptSeen(key=attempt.key, asked_s=attempt.since_s, answered_s=attempt.answered_s)
+    return ClusterSeen(
+        missing=tuple(sorted(actor._missing)), debounce_s=actor._debounce.first_s, due_s=actor._due_s,
+        writing=actor._target is not None, turned_down=actor.turned_down if actor.ctx.scheduled("write") else None,
+        counts={kind: counts.as_tuple() for kind, counts in roll.counts.items()}, eligible=eligible,
+        skipped=frozenset(actor._skipped), attempts=attempts, asked=frozenset(actor._asked), places=repairs.places(eligible),
+    )  # fmt: skip
+
+
+def _gateway(actor: BatchGatewayActor, ledger: Ledger, key: ParentKey, now_s: float) -> GatewaySeen:
+    settings, breaker, pause = actor._settings, actor._breaker, actor._pause
+    calls = list(actor._calls.values())
+    free: Any = ledger.statistics(now_s)
+    flying = {item.uid: opened for opened in calls for item in opened.call.items}
+    items = {}
+    for uid, item_key, place, at_s, attempts, embargo_s, ahead in queued(actor.queue, key):
+        opened = flying.get(uid)
+        items[uid] = ItemSeen(
+            key=item_key, place=place, at_s=at_s, attempts=attempts, embargo_s=embargo_s, ahead=ahead,
+            call_s=opened.slot.taken_s if opened is not None else None,
+            call_until_s=actor._overdue_s(opened) if opened is not None else None,
+        )  # fmt: skip
+    opens_s = breaker.opens_at()
+    return GatewaySeen(
+        opens_s=_cold_until_s(ledger) if free["cold"] else None,
+        pause_s=pause.until_s if pause.until_s > now_s else None,
+        probing=pause.probing,
+        breaker=breaker.state.value,
+        breaker_s=opens_s if breaker.state is not BreakerState.CLOSED else None,
+        error=actor._error,
+        calls=len(calls),
+        calls_max=settings.in_flight_max,
+        calls_over_s=actor._overdue_s(calls[0]) if calls else None,
+        slot_s=now_s if free["free"] > 0 else _slot_s(ledger),
+        batch_s=_batch_s(actor, ledger),
+        batch_max=settings.batch_max,
+        quota=(settings.quota.calls, settings.quota.window_s),
+        items=items,
+    )
+
+
+def _batch_s(actor: BatchGatewayActor, ledger: Ledger) -> float:
+    """As the gateway reckons it, but without moving anything on."""
+    queue, settings = actor.queue, actor._settings
+    return when_to_send(
+        ready=len(queue._ready), batch_max=settings.batch_max, oldest_s=queue.oldest_ready_s, newest_s=queue.newest_ready_s,
+        quiet_s=settings.batch_quiet_s, spacing_s=ledger.spacing_s, last_partial_s=actor._last_partial_s,
+    )  # fmt: skip
+
+
+def _cold_until_s(ledger: Ledger) -> float:
+    return math.inf if ledger._opens_ns is None else ledger._opens_ns / 1e9
+
+
+def _slot_s(ledger: Ledger) -> float:
+    """When the first spent slot is free again. A heap's first is its least, whatever else is being done to it."""
+    spent = list(ledger._spent)
+    return min(spent) / 1e9 if spent else math.inf
+
+
+def _copied(look: Callable[[], T]) -> T:
+    """Look again where what is looked at changed meanwhile."""
+    for _ in range(LOOKS_MAX - 1):
+        try:
+            return look()
+        except RuntimeError:  # a dict changed its size during the iteration
+            continue
+    return look()
