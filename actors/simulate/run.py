@@ -33,6 +33,7 @@ from .oracles_process import PROCESS_ORACLES
 from .oracles_reading import READING_ORACLES
 from .oracles_served import SERVED_ORACLES
 from .oracles_status import STATUS_ORACLES
+from .oracles_why import WHY_ORACLES
 from .oracles_writes import WRITE_ORACLES
 from .process import Strike
 from .script import Script
@@ -43,6 +44,7 @@ __all__ = ["ORACLES", "Result", "Run", "collected_at_the_end", "play"]
 
 ORACLES = (
     *STATUS_ORACLES, *BACKEND_ORACLES, *SERVED_ORACLES, *ANSWER_ORACLES, *WRITE_ORACLES, *READING_ORACLES, *PROCESS_ORACLES,
+    *WHY_ORACLES,
 )  # fmt: skip
 REST_S = 60.0
 POLL_S = 5.0

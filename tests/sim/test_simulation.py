@@ -13,7 +13,7 @@ from actors.simulate.run import ORACLES, Run, play
 
 PROMISES = {
     *("quota", "batch", "wanted", "drain", "merge", "answer", "truth", "lanes", "atomic", "synced", "debounce"),
-    *("silent heartbeats", "valve", "restart", "bounded", "single writer", "no write for nothing"),
+    *("silent heartbeats", "valve", "restart", "bounded", "single writer", "no write for nothing", "why", "plan"),
     *(f"I{number}" for number in range(1, 21)),
 }
 ROWS = {*(f"A{n}" for n in range(1, 25)), *(f"B{n}" for n in range(1, 13)), *(f"P{n}" for n in range(1, 15))}

@@ -24,6 +24,7 @@ Make = Callable[[Any], Any]
 PROMISES = (
     "quota", "batch", "wanted", "drain", "merge", "answer", "truth", "lanes", "atomic", "synced", "debounce",
     "silent heartbeats", "valve", "restart", "bounded", "single writer", "no write for nothing",
+    "why", "plan",
 )  # fmt: skip
 """What the product promises, by the names that the design gives."""
 INVARIANTS = tuple(f"I{number}" for number in range(1, 21))
