@@ -306,6 +306,16 @@ class Settings:
         ),
         reason="Kubernetes kills after 30 s by default; 5 s are kept for the exit itself.",
     )
+    shadow: bool = setting(
+        ENGINE,
+        yes_no(),
+        "false",
+        effect=(
+            "Write nothing: no status, no Event, no call. Run beside a live operator, and count how its statuses compare with "
+            "what would have been written here. All other figures tell of what would have been done."
+        ),
+        reason="A trial of a new version or of other settings must be asked for.",
+    )
     # --- for people ---------------------------------------------------------------------------------------------------
     listen: str = setting(
         PEOPLE,

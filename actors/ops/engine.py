@@ -32,6 +32,7 @@ from ..edge.settings_load import Loaded, read_token
 from ..edge.tapefile import TapeLimits
 from ..edge.writer import KubeStatusWriter
 from ..gateway import GatewaySettings
+from ..insight.shadow import Shadow
 from ..tree import VITAL, End, EndKind, Ports, System, TreeSettings
 from . import settings_page
 from .exit_codes import ExitCode
@@ -55,7 +56,10 @@ class EngineEnd:
 
 
 class RealEngine:
-    """See ``run.Engine``. Every method but ``ready``, ``alive`` and ``statistics`` is for the main thread."""
+    """See ``run.Engine``. Every method but ``ready``, ``alive`` and ``statistics`` is for the main thread.
+
+    ``shadow`` is there in a shadow run, which writes nothing.
+    """
 
     def __init__(self, settings: Settings, facts: Facts, *, fleet: FleetDefinition = MUSTER_FLEET) -> None:
         self._memory = facts = Memory(SystemClock(), facts)  # what it is told it hands on
@@ -75,11 +79,16 @@ class RealEngine:
         self._record_file = settings.record
         self._tape_limits = TapeLimits(bytes_max=settings.record_max_mib << 20)
         self._writer = KubeStatusWriter(self._kube, fleet, self._dispatcher.clock)
+        self.shadow = Shadow() if settings.shadow else None
         ports = Ports(
             reader=self._reader,
-            status_writer=self._writer,
+            status_writer=self._writer if self.shadow is None else self.shadow.writer,
             backend=SeenBackend(
-                HttpBackend(settings.backend_url, token=_token(settings)), self._dispatcher.clock, self._memory.calls
+                HttpBackend(settings.backend_url, token=_token(settings))
+                if self.shadow is None
+                else self.shadow.backend,
+                self._dispatcher.clock,
+                self._memory.calls,
             ),
         )
         self._system = self._recorder.system = System(
@@ -111,12 +120,15 @@ class RealEngine:
             outside=self._recorder.told,
             toggle_recording=toggle_recording,
             recording=lambda: self._recorder.recording is not None,
+            shadow=self.shadow.statistics if self.shadow is not None else None,
         )
 
     def start(self) -> None:
         """Start the threads, then the tree."""
         self._dispatcher.start()
         self._tick()
+        if self.shadow is not None:
+            self.shadow.start(self._system)
         if self._record_file:
             self.toggle_recording()
         self._recorder.control("start", self._system.start)

@@ -206,6 +206,11 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "outcome", statistic="events",
         ),
         _counter("muster_event_failures_total", "Kubernetes Events that the API server did not take."),
+        _counter(
+            "muster_shadow_verdicts_total",
+            "In a shadow run: statuses that a live operator wrote as ours would have been (agreed), or otherwise (differed).",
+            "verdict",
+        ),
     ),
     "Repairs": (
         _gauge("muster_backend_queue_items", "Repairs that wait for a call.", statistic="queued_items"),

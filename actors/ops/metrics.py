@@ -155,6 +155,12 @@ class Metrics:
     def _audit_differed(self, fact: events.AuditDiffered) -> None:
         self._inc("muster_audit_differences_total", fact.kind, by=fact.differences)
 
+    def _shadow_agreed(self, _fact: events.ShadowAgreed) -> None:
+        self._inc("muster_shadow_verdicts_total", "agreed")
+
+    def _shadow_differed(self, _fact: events.ShadowDiffered) -> None:
+        self._inc("muster_shadow_verdicts_total", "differed")
+
     def _reader_chosen(self, fact: events.ReaderChosen) -> None:
         self._inc("muster_readers_chosen_total", fact.kind, fact.reader)
 
@@ -247,6 +253,8 @@ _COUNTED_BY: dict[type[Fact], str] = {
     events.ParentUnnamed: "_parent_missing",
     events.ParentDisputed: "_parent_disputed",
     events.AuditDiffered: "_audit_differed",
+    events.ShadowAgreed: "_shadow_agreed",
+    events.ShadowDiffered: "_shadow_differed",
     events.ReaderChosen: "_reader_chosen",
     events.ReaderStarted: "_reader_started",
     events.ReaderDied: "_reader_died",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from ... import __version__
-from . import asking, changing, looking, stacks, tapping, working
+from . import asking, changing, explaining, looking, stacks, tapping, working
 from .inspection import Inspection
 from .registry import LEVELS, Answer, Args, Caller, Command, CommandError, Json, Level, Registry, argument
 from .tapping import Lines
@@ -48,7 +48,8 @@ def bundle(look: Inspection, args: Args) -> Json:
     """What every passive command answers, for a bug report."""
     answers: dict[str, Json] = {}
     for command in REGISTRY:
-        if command.level is Level.PASSIVE and command.name not in ("bundle", "names", "help"):
+        asks = any(each.required for each in command.all_arguments)
+        if command.level is Level.PASSIVE and not asks and command.name not in ("bundle", "names", "help"):
             _, own = REGISTRY.read([command.name], args.caller)
             try:
                 answer = command.run(look, own)
@@ -61,6 +62,7 @@ def bundle(look: Inspection, args: Args) -> Json:
 REGISTRY = Registry.of((
     *looking.COMMANDS,
     *working.COMMANDS[:4],
+    *explaining.COMMANDS,
     *asking.COMMANDS,
     *tapping.COMMANDS,
     *working.COMMANDS[4:],

@@ -88,6 +88,7 @@ class Inspection:
         outside: Callable[[Callable[[], None]], None] = told_directly,
         toggle_recording: Callable[[], None] | None = None,
         recording: Callable[[], bool] = lambda: False,
+        shadow: Callable[[], Mapping[str, Any]] | None = None,
         wait: Wait = wait_really,
     ) -> None:
         self.system = system
@@ -101,6 +102,7 @@ class Inspection:
         self.changes = changes
         self.toggle_recording = toggle_recording
         self.recording = recording
+        self.shadow = shadow  # what a shadow run has counted; None in a run that writes
         self.wait = wait
         self.began_s = self.clock.now()
         self._outside = outside

@@ -1,7 +1,7 @@
 """What is remembered for the shell: a sink of facts that keeps the last few of what people ask for at three in the morning.
 
-Every ring is bounded, so a day of failures costs no more memory than a minute. Any thread. The facts of each reconcile and
-each write are not kept: what this costs them is one look into a dict.
+Every ring is bounded, so a day of failures costs no more memory than a minute. Any thread. What each parent's
+reconciles and writes tell goes to its ring in the why-log.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from ...core import events
 from ...core.events import Fact
 from ...core.ports import Clock, Facts
+from ...core.whylog import WhyLog
 from .calls import kept_calls
 
 FAILURES_MAX = 200  # distinct ones; the one that was seen last longest ago goes first
@@ -77,6 +78,7 @@ class Memory:
         self.dead_letter_counts: Counter[tuple[str, str]] = Counter()
         self.latest: deque[Happened] = deque(maxlen=LATEST_MAX)
         self.sends: deque[float] = deque(maxlen=SENDS_MAX)
+        self.whylog = WhyLog(clock.now, threading.Lock())
         self.calls = kept_calls()  # filled by ``calls.SeenBackend``
         self.streams: dict[str, StreamMemory] = {}
         self._lock = threading.Lock()  # for the few that are more than one step
@@ -106,6 +108,7 @@ class Memory:
     def __call__(self, fact: Fact) -> None:
         """One fact; most are of no interest here."""
         self._then(fact)
+        self.whylog(fact)
         do = self._do.get(type(fact))
         if do is not None:
             do(fact)
