@@ -143,8 +143,11 @@ class Shadow:
             plan = actor.plan() if actor is not None else None
         except RuntimeError:  # it is being changed: the next check tells
             return
+        if record is not None and plan is None and wish.differs:
+            wish.due_s = now_s + AGAIN_S  # its actor sleeps, or is down: what differed then still does
+            return
         if record is None or plan is None:
-            self._over(parent, wish)  # it is gone; or its actor is down, and looks again when it is back
+            self._over(parent, wish)  # it is gone; or its actor looks again when it is back
             return
         found = differences(_comparable(record.status), _comparable(plan.status), but=_TIMES)
         if not found:

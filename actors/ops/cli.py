@@ -163,6 +163,20 @@ def run(loaded: Loaded) -> None:
 
 @cli.command()
 @with_settings
+@click.argument("parent", default="")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def plan(loaded: Loaded, parent: str, as_json: bool) -> None:
+    """Show what `run` would do now, for all parents or one (NAMESPACE/NAME), from one list of each kind. Writes nothing.
+
+    Exit code 0: nothing. Honours the same settings as `run`.
+    """
+    from .plan import plan_command
+
+    _leave(plan_command(loaded, parent, as_json=as_json))
+
+
+@cli.command()
+@with_settings
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def check(loaded: Loaded, as_json: bool) -> None:
     """Say whether `run` would work here: settings, connection, permissions, CRDs, backend. Sends no batch call."""

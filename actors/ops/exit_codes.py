@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     NO_OPERATOR = 11
     NOT_DONE = 12
     UNWELL = 13
+    TO_DO = 14
 
     @property
     def meaning(self) -> str:
@@ -47,6 +48,7 @@ _MEANINGS = {
     ExitCode.SIMULATION_BROKEN: "`simulate` found a promise broken, or proved less than was asked for; it says which.",
     ExitCode.NO_OPERATOR: "`shell` found no running operator that answers it, or several; it says where it looked.",
     ExitCode.NOT_DONE: "`shell`: the operator has not done a command, and said why.",
+    ExitCode.TO_DO: "`plan` found something that a running operator would do; it says what.",
     ExitCode.UNWELL: "`shell -c health` found something that is not well; it says what.",
 }
 

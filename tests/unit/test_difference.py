@@ -1,0 +1,103 @@
+"""How two statuses differ, and what is said of it; and how a Plan is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.core.difference import brief, differences, same
+from actors.core.model import Child, EventNote, Item, ParentKey, Plan
+from actors.core.planned import plan_view
+from actors.core.telling import moved, planned
+
+KEY = ParentKey("ns", "c")
+
+
+def status(healthy: int, ready: str = "True", reason: str = "Ready", at: str = "1") -> dict[str, Any]:
+    return {
+        "healthy": healthy, "kinds": [{"kind": "A", "healthy": healthy}, {"kind": "B", "healthy": 0}],
+        "conditions": [{"type": "Ready", "status": ready, "reason": reason, "lastTransitionTime": at}],
+    }  # fmt: skip
+
+
+def item(uid: str, *, retry: bool = False) -> Item:
+    return Item("o", f"key-{uid}", "Node", uid, "incident", KEY, {"name": uid}, 0.0, retry)
+
+
+def child(uid: str, healthy: bool | None, heartbeat: str = "") -> Child:
+    return Child(
+        "Node", "ns", f"name-{uid}", uid, 1, KEY, healthy, since="noon", heartbeat=heartbeat, silent=healthy is None
+    )
+
+
+def test_named_things_are_compared_thing_by_thing() -> None:
+    found = differences(status(3), status(2, "False", "Bad", "2"))
+
+    assert (3, 2) == found["healthy"] == found["kinds.A.healthy"]
+    assert ("True", "False") == found["conditions.Ready.status"]
+    assert "kinds.B.healthy" not in found
+    assert {"conditions.Ready.lastTransitionTime"} == set(found) - set(
+        differences(status(3), status(2, "False", "Bad", "2"), but=frozenset({"lastTransitionTime"}))
+    )
+
+
+@pytest.mark.parametrize(
+    "seen", [{}, {"kinds": None}, {"kinds": "nonsense", "conditions": [1]}, {"kinds": [], "conditions": []}]
+)
+def test_a_status_of_any_shape_is_compared(seen: dict[str, Any]) -> None:
+    assert (None, 3) == differences(seen, status(3))["kinds.A.healthy"]
+
+
+def test_fields_of_others_do_not_count() -> None:
+    assert same(status(3), {**status(3), "theirs": 1})
+    assert not differences({**status(3), "theirs": 1}, status(3))
+    assert not same(status(3), status(2))
+
+
+def test_the_brief_form_has_the_counts_first_and_the_times_last() -> None:
+    text = brief(differences(status(3), status(2, "False", "Bad", "2")))
+
+    assert text.startswith("healthy 3 → 2")
+    assert text.endswith("lastTransitionTime 1 → 2")
+    assert "and 3 more" in brief(differences(status(3), status(2, "False", "Bad", "2")), most=2)
+    assert "" == brief({})
+
+
+def test_a_plan_that_asks_for_nothing_is_not_told() -> None:
+    nothing = Plan(status=status(3), repairs=(item("a"),))
+
+    assert planned(KEY, status(3), nothing, {"key-a"}, 0.0) is None
+
+
+def test_a_plan_is_told_by_what_it_changes() -> None:
+    fact = planned(
+        KEY, status(3), Plan(status=status(2, reason="Bad"), repairs=(item("b"),), look_again_at_s=9.0), {"key-a"}, 4.0
+    )
+
+    assert fact is not None
+    assert ("healthy 3 → 2, Ready Ready → Bad", 1, 1, 5.0) == (fact.status, fact.asked, fact.withdrawn, fact.look_s)
+    assert "words" == moved(status(3), status(3))
+
+
+def test_a_plan_is_shown_by_its_differences_with_reasons() -> None:
+    note = EventNote(type="Warning", reason="TooMany", note="12 of 20")
+    plan = Plan(
+        status=status(2),
+        repairs=(item("a"), item("b", retry=True), item("c"), item("d")),
+        events=(note,),
+        look_again_at_s=7.0,
+    )
+    children = {"a": child("a", False), "b": child("b", False), "c": child("c", None, "ten"), "d": child("d", None)}
+    told = plan_view(KEY, status(3), ["key-a", "key-z"], plan, children, 4.0)
+
+    assert not told["nothing"]
+    assert (3, 1, 1, 3.0) == (told["asked_anew"], told["asked_already"], told["taken_back"], told["look_again_in_s"])
+    assert [
+        "unhealthy since noon, and the repair before did not help",
+        "silent since its heartbeat of ten",
+        "it never reported",
+    ] == [each["why"] for each in told["repairs"]]
+    assert "name-b" == told["repairs"][0]["child"]
+    assert {"field": "healthy", "stands": 3, "wanted": 2} in told["status"]
+    assert plan_view(KEY, status(3), [], Plan(status=status(3)), {}, 0.0)["nothing"]

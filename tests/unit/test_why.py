@@ -1,0 +1,246 @@
+"""Each gate of ``why``: shut by what is in the situation, passed when that is away, and in the table's order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from actors.core.gates import BY_CODE, GATES, ORDER, Lane, markdown
+from actors.core.model import Child, Parent, ParentKey, ParentSpec, Policy, Share
+from actors.core.situation import (
+    QUIET_S,
+    ActorSeen,
+    AttemptSeen,
+    ClusterSeen,
+    GatewaySeen,
+    ItemSeen,
+    KindSeen,
+    PlaceSeen,
+    Situation,
+    TurnedDown,
+    WriteSeen,
+)
+from actors.core.why import Answer, why
+
+KEY = ParentKey("ns", "c")
+NOW_S = 1000.0
+Change = Callable[[Situation], Situation]
+
+
+def node(name: str, healthy: bool | None, **more: Any) -> Child:
+    return Child("Node", "ns", name, f"uid-{name}", 1, KEY, healthy=healthy, since="then", **more)
+
+
+SICK, WELL = node("sick", False), node("well", True)
+STATUS = {"observedGeneration": 1, "kinds": [{"kind": "Node", "healthy": 1, "unhealthy": 1, "unknown": 0}]}
+PARENT = Parent(kind="Cluster", key=KEY, uid="u", version=5, generation=1, spec=ParentSpec(), status=STATUS)
+READY = ItemSeen(key="k", place="ready", at_s=999.0)
+
+
+def situation() -> Situation:
+    """One sick node, asked for, ready in the queue, and nothing holds the next call: only others are before it."""
+    attempts = {SICK.uid: AttemptSeen(key="k", asked_s=990.0, answered_s=None)}
+    return Situation(
+        now_s=NOW_S,
+        key=KEY,
+        kinds=tuple(KindSeen(kind=kind, synced=True, up=True, heard_s=998.0) for kind in ("Cluster", "Node")),
+        parent=PARENT,
+        policy=Policy(max_unhealthy=Share(percent=100.0)),
+        counts={"Node": (1, 1, 0)},
+        children={SICK.uid: SICK, WELL.uid: WELL},
+        place=PlaceSeen(phase="awake"),
+        cluster=ClusterSeen(eligible={SICK.uid: SICK}, attempts=attempts, asked=frozenset({"k"})),
+        gateway=GatewaySeen(items={SICK.uid: READY}, calls_max=4, batch_max=10, quota=(2, 10.0)),
+    )
+
+
+def of(part: str, **changes: Any) -> Change:
+    """A change of one part of the situation."""
+    if not part:
+        return lambda s: evolve(s, **changes)
+    return lambda s: evolve(s, **{part: evolve(getattr(s, part), **changes)})
+
+
+def kind(**changes: Any) -> Change:
+    return lambda s: evolve(s, kinds=(s.kinds[0], evolve(s.kinds[1], **changes)))
+
+
+def item(**changes: Any) -> Change:
+    return of("gateway", items={SICK.uid: evolve(READY, **changes)})
+
+
+def spec(**changes: Any) -> Change:
+    return lambda s: evolve(s, parent=evolve(PARENT, spec=ParentSpec(**changes)))
+
+
+def both(*changes: Change) -> Change:
+    def change(s: Situation) -> Situation:
+        for each in changes:
+            s = each(s)
+        return s
+
+    return change
+
+
+DOWN = ActorSeen(state="down", last_error="ValueError: no")
+TURNED = TurnedDown(True, "409", 995.0, 1002.0)
+UNASKED = of("cluster", attempts={}, asked=frozenset())
+SHUT: dict[str, Change] = {
+    "ending": of("", ending="it drains"),
+    "not-listed": kind(synced=False, message="403"),
+    "no-parent": of("", parent=None),
+    "stream-down": kind(up=False, message="refused"),
+    "stream-quiet": kind(heard_s=NOW_S - QUIET_S - 1.0),
+    "watcher-down": kind(watcher=DOWN),
+    "directory-held": kind(subscribed=False),
+    "quarantined": of("", place=PlaceSeen(phase="quarantined", probe_s=1600.0, why="it died six times")),
+    "restarting": both(of("", place=PlaceSeen(phase="down", restart_s=1001.0)), of("", cluster=None)),
+    "wedged": of("actor", busy_s=NOW_S - 20.0),
+    "waking": both(of("", place=PlaceSeen(phase="asleep")), of("", cluster=None)),
+    "refilling": of("cluster", missing=("Node",)),
+    "mail-waiting": of("actor", mailbox=3),
+    "status-retry": both(
+        of("cluster", writing=True),
+        of("", write=WriteSeen(writing=False, since_s=990.0, retry_s=1003.0, attempts=2, error="503")),
+    ),
+    "conflict": of("cluster", turned_down=TURNED),
+    "status-refused": of("cluster", turned_down=TurnedDown(False, "422", 995.0, 1002.0)),
+    "debounce": of("cluster", debounce_s=999.5, due_s=1000.5),
+    "status-queued": of("cluster", writing=True),
+    "status-writing": both(of("cluster", writing=True), of("", write=WriteSeen(writing=True, since_s=999.0))),
+    "records-skipped": of("cluster", skipped=frozenset({"x"})),
+    "overlooked": of("", counts={"Node": (2, 1, 0)}),
+    "command-pause": of("", command_pause_s=1500.0),
+    "paused": spec(paused=True),
+    "repair-disabled": of("policy", repair_enabled=False),
+    "deleting": lambda s: evolve(s, parent=evolve(PARENT, deleting=True)),
+    "valve": of("policy", max_unhealthy=Share(absolute=0)),
+    "max-in-flight": both(UNASKED, of("policy", in_flight_max=1), of("cluster", places=1)),
+    "cooldown": of("cluster", attempts={SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=950.0)}),
+    "not-asked": UNASKED,
+    "gateway-held": both(of("gateway", items={}), of("gateway_actor", mailbox=1)),
+    "call-in-flight": item(place="flying", call_s=999.0, call_until_s=1014.0),
+    "same-child": item(place="blocked"),
+    "may-arrive": item(place="waiting", at_s=1010.0, embargo_s=1010.0),
+    "retry": both(of("gateway", error="503"), item(place="waiting", at_s=1004.0, attempts=2)),
+    "search": item(place="flying"),
+    "cold-start": of("gateway", opens_s=1020.0),
+    "throttled": of("gateway", pause_s=1030.0),
+    "breaker": of("gateway", breaker="open", breaker_s=1005.0),
+    "calls-max": of("gateway", calls=4, calls_over_s=1010.0),
+    "quota": of("gateway", slot_s=1008.0),
+    "batch-window": of("gateway", batch_s=1000.2),
+    "queued": lambda s: s,
+    "news-waiting": both(of("", children={}), of("", cluster=ClusterSeen()), kind(watcher=ActorSeen(mailbox=1))),
+    "converged": both(of("", children={}), of("", cluster=ClusterSeen())),
+}
+
+
+def test_every_gate_has_a_case_but_those_of_a_single_child() -> None:
+    assert {gate.code for gate in GATES} - {"no-child", "unreported"} == set(SHUT)
+
+
+@pytest.mark.parametrize("code", SHUT)
+def test_what_shuts_a_gate_is_named_by_it(code: str) -> None:
+    answer = why(SHUT[code](situation()))
+
+    assert code == answer.first.code
+    assert answer.first.text
+    if BY_CODE[code].lane is Lane.REPAIRS:
+        assert answer.counting is None, "the count does not wait for repairs"
+    for at_s in (answer.first.until_s, answer.first.expected_s):
+        assert at_s is None or at_s >= NOW_S
+    assert answer.first.since_s is None or answer.first.since_s <= NOW_S
+
+
+# What holds together with what: each is behind all that come before it in the table, whatever else is so.
+TOGETHER = [
+    "ending",
+    "not-listed",
+    "stream-down",
+    "watcher-down",
+    "quarantined",
+    "mail-waiting",
+    "status-retry",
+    "paused",
+    "quota",
+]
+
+
+@pytest.mark.parametrize("first", range(len(TOGETHER)))
+def test_of_several_that_are_shut_the_first_of_the_table_is_named(first: int) -> None:
+    s = situation()
+    for code in reversed(TOGETHER[first:]):
+        s = SHUT[code](s)
+
+    assert TOGETHER[first] == why(s).first.code
+    assert sorted(TOGETHER, key=ORDER.__getitem__) == TOGETHER
+
+
+def test_a_child_is_judged_by_itself() -> None:
+    s = situation()
+    young = node("young", None)
+    with_young = evolve(s, children={**s.children, young.uid: young})
+
+    assert "queued" == why(s, SICK.uid, "sick").first.code
+    assert "converged" == why(s, WELL.uid, "well").first.code
+    assert "no-child" == why(s, "", "nobody").first.code
+    assert "unreported" == why(with_young, young.uid, "young").first.code
+    assert "converged" == why(of("cluster", turned_down=TURNED)(s), WELL.uid, "well").first.code, "not its business"
+
+
+def test_lanes_do_not_wait_for_each_other() -> None:
+    answer = why(both(SHUT["status-writing"], SHUT["quota"])(situation()))
+
+    assert ("status-writing", "status-writing", "quota") == codes(answer)
+
+
+def codes(answer: Answer) -> tuple[str, str, str]:
+    assert answer.counting is not None
+    assert answer.repairs is not None
+    return answer.first.code, answer.counting.code, answer.repairs.code
+
+
+def test_children_at_the_first_gate_are_counted_and_the_soonest_speaks() -> None:
+    other = node("other", False)
+    s = situation()
+    attempts = {
+        SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=990.0),
+        other.uid: AttemptSeen(key="j", asked_s=900.0, answered_s=950.0),
+    }
+    assert s.cluster is not None
+    status = {**STATUS, "kinds": [{"kind": "Node", "healthy": 1, "unhealthy": 2, "unknown": 0}]}
+    s = evolve(
+        s, counts={"Node": (1, 2, 0)}, children={**s.children, other.uid: other},
+        parent=evolve(PARENT, status=status),
+        cluster=evolve(s.cluster, attempts=attempts, eligible={SICK.uid: SICK, other.uid: other}),
+    )  # fmt: skip
+    first = why(s).first
+
+    assert ("cooldown", 2, 1250.0) == (first.code, first.children, first.until_s)
+
+
+@pytest.mark.parametrize(("ahead", "expected_s"), [(0, 1008.0), (19, 1008.0), (20, 1018.0), (45, 1028.0)])
+def test_the_expected_time_counts_the_calls_before_it(ahead: int, expected_s: float) -> None:
+    """Ten items a call, two calls in ten seconds; the next slot is free at 1008."""
+    s = both(item(ahead=ahead), lambda s: evolve(s, gateway=evolve(s.gateway, slot_s=1008.0)))(situation())
+
+    assert expected_s == why(s).first.expected_s
+
+
+def test_what_nobody_knows_has_no_time() -> None:
+    told = why(of("gateway", breaker="half-open", breaker_s=math.inf)(situation())).as_json(5000.0)
+
+    assert ("breaker", None, None) == (told["code"], told["until_at"], told["expected_at"])
+    assert 4999.0 == told["since_at"]
+    assert [{"kind": "Cluster", "age_s": 2.0}, {"kind": "Node", "age_s": 2.0}] == told["news"]
+
+
+def test_the_page_has_every_gate_once() -> None:
+    rows = [line for line in markdown().splitlines() if line.startswith("| `")]
+
+    assert [gate.code for gate in GATES] == [row.split("`")[1] for row in rows]
