@@ -163,4 +163,4 @@ def told(fact: Fact, parent: str) -> dict[str, Any]:
     }
     if isinstance(fact, CallSent):
         shown["own"] = fact.shares.get(parent, 0)
-    return shown
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in shown.items()}

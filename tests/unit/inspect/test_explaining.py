@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from actors.core.model import ParentKey
 from actors.core.quantity import Quota
 from actors.core.whylog import ENTRIES_MAX, TOLD
+from actors.ops.inspect.page import PARTS, renewed
 from actors.ops.inspect.registry import CommandError
 
 
@@ -115,3 +117,11 @@ def test_why_answers_while_every_actor_is_held(operator: Any) -> None:
 
     assert turns == operator.world.turn_count
     assert ParentKey("default", "c0") in operator.system.store.parents
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_pages_are_made_from_the_code(name: str) -> None:
+    """Make them anew with: python -m actors.ops.inspect.page docs/shell.md docs/why.md"""
+    text = (Path(__file__).parents[3] / name).read_text(encoding="utf-8")
+
+    assert text == renewed(name, text)
