@@ -18,7 +18,6 @@ from actors.core.ports import Objects, StreamChanged
 from actors.edge.settings import TABLE
 from actors.ops.cli import cli
 from actors.ops.exit_codes import ExitCode
-from actors.ops.inspect.page import renewed
 
 ROOT = Path(__file__).parents[2]
 ADRS = sorted((ROOT / "docs" / "adr").glob("*.md"))
@@ -180,13 +179,6 @@ def test_the_newest_change_is_of_this_version() -> None:
 
 
 # --- docs/shell.md ----------------------------------------------------------------------------------------------------
-def test_the_shells_manual_has_the_commands_that_there_are() -> None:
-    """Else: python -m actors.ops.inspect.page docs/shell.md"""
-    page = text("docs/shell.md")
-
-    assert renewed(page) == page
-
-
 def test_the_shells_manual_gives_its_exit_codes() -> None:
     named = {
         int(cells[0]) for cells in rows(section(text("docs/shell.md"), "Answers for programs")) if cells[0].isdigit()

@@ -144,9 +144,16 @@ def test_statistics_change_nothing_and_count_as_free_does() -> None:
 
     told = made.statistics(0.5)
 
-    assert {"quota": "2/1s", "max": 2, "free": 0, "open": 1, "spent": 1, "cold": False, "ceiling": 2, "ceiling_for_s": 0.0} == {
-        name: value for name, value in told.items() if name != "next_free_s"
-    }
+    assert {
+        "quota": "2/1s",
+        "max": 2,
+        "free": 0,
+        "open": 1,
+        "spent": 1,
+        "cold": False,
+        "ceiling": 2,
+        "ceiling_for_s": 0.0,
+    } == {name: value for name, value in told.items() if name != "next_free_s"}
     assert told["next_free_s"] == pytest.approx(0.6, abs=0.001)
     assert 1 == made.statistics(2.0)["free"] == made.free(2.0)
 
@@ -154,7 +161,16 @@ def test_statistics_change_nothing_and_count_as_free_does() -> None:
 def test_statistics_and_the_ledger_agree_at_every_edge() -> None:
     """Closed before the start and in the cold start; open in the very instant in which a timer would fire."""
     made = Ledger(Quota(2, WINDOW_S), TIMEOUT_S, LATENESS_S)
-    closed = {"quota": "2/1s", "max": 2, "free": 0, "open": 0, "spent": 0, "cold": True, "ceiling": 2, "ceiling_for_s": 0.0}
+    closed = {
+        "quota": "2/1s",
+        "max": 2,
+        "free": 0,
+        "open": 0,
+        "spent": 0,
+        "cold": True,
+        "ceiling": 2,
+        "ceiling_for_s": 0.0,
+    }
     assert closed | {"next_free_s": None} == made.statistics(1e6)
 
     made.cold_start(7.0)

@@ -31,6 +31,11 @@ NOW_S = 1000.0
 Change = Callable[[Situation], Situation]
 
 
+def gateway_of(situation: Situation) -> GatewaySeen:
+    assert situation.gateway is not None
+    return situation.gateway
+
+
 def node(name: str, healthy: bool | None, **more: Any) -> Child:
     return Child("Node", "ns", name, f"uid-{name}", 1, KEY, healthy=healthy, since="then", **more)
 
@@ -227,7 +232,7 @@ def test_children_at_the_first_gate_are_counted_and_the_soonest_speaks() -> None
 @pytest.mark.parametrize(("ahead", "expected_s"), [(0, 1008.0), (19, 1008.0), (20, 1018.0), (45, 1028.0)])
 def test_the_expected_time_counts_the_calls_before_it(ahead: int, expected_s: float) -> None:
     """Ten items a call, two calls in ten seconds; the next slot is free at 1008."""
-    s = both(item(ahead=ahead), lambda s: evolve(s, gateway=evolve(s.gateway, slot_s=1008.0)))(situation())
+    s = both(item(ahead=ahead), lambda s: evolve(s, gateway=evolve(gateway_of(s), slot_s=1008.0)))(situation())
 
     assert expected_s == why(s).first.expected_s
 

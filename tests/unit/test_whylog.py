@@ -39,7 +39,7 @@ def test_causes_stand_in_their_order_with_their_time() -> None:
         Reconciled(parent="ns/a", cause="Node", changed=True),
         StatusWritten(parent="ns/a", version=7),
     ]
-    for log.at_s, fact in enumerate(facts, start=5):  # type: ignore[assignment]  # whole seconds will do
+    for log.at_s, fact in enumerate(facts, start=5):
         log(fact)
     log(deferred("ns/b"))
 
