@@ -31,6 +31,7 @@ from .core.health import Roll
 from .core.model import Child, Item, Now, Parent, ParentKey, Plan, Policy, Record, fingerprint
 from .core.ports import Objects
 from .core.reconcile import BackendView, Children
+from .core.records import Shelf
 from .core.repairs import Repairs
 from .core.situation import TurnedDown
 from .core.telling import planned, repairs_answered, valve_closed, valve_moved
@@ -71,6 +72,13 @@ class ClusterActor(Behaviour):
     ``watcher`` gives the watcher of a kind, once there is one: whom to ask for a list when the stream has lost something.
     """
 
+    __slots__ = (
+        "_asked", "_awaiting", "_backend", "_cause", "_child_kinds", "_closing", "_conflicts", "_debounce", "_defaults",
+        "_directory", "_due_s", "_fleet", "_gateway", "_idle_s", "_missing", "_parent", "_pauses", "_policy", "_refusals",
+        "_repairs", "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred", "_target", "_told_gateway",
+        "_valve_closed", "_watcher", "_wished", "key", "turned_down",
+    )  # fmt: skip
+
     def __init__(
         self, ctx: Context, *, key: ParentKey, fleet: FleetDefinition, policy: Policy, idle_s: float,
         status: Ref, gateway: Ref, directory: Ref, watcher: Callable[[str], Ref | None],
@@ -94,7 +102,7 @@ class ClusterActor(Behaviour):
         self._debounce = Debounce()
         self._due_s = 0.0
         self._cause = ""
-        self._roll = Roll(self._child_kinds)
+        self._roll = Roll(self._child_kinds, key)
         self._repairs = Repairs(fleet.operation)
         self._conflicts = Conflicts()
         self._skipped: dict[str, str] = {}  # uid → kind of those whose present record has killed an incarnation twice
@@ -157,6 +165,8 @@ class ClusterActor(Behaviour):
                 self.ctx.cancel("idle")
         elif mail.kind in self._missing:
             return  # of an earlier time: the replacement that is on its way has it too
+        if mail.replace and isinstance(mail.entries, Shelf) and not self.ctx.skips:
+            self._roll.expect(mail.entries)
         for uid, record in mail.entries.items():
             self.ctx.handling = place = fingerprint(mail.kind, uid, record)
             if place in self.ctx.skips:
@@ -167,6 +177,7 @@ class ClusterActor(Behaviour):
             self._skipped.pop(uid, None)
             changed |= self._enter(uid, record)
         self.ctx.handling = ""
+        self._roll.take_over(mail.kind)
         if changed:
             self._changed(mail.kind)
         else:

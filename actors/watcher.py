@@ -21,8 +21,8 @@ from .core.conflicts import SPACING_S
 from .core.events import ParentMissing, ParentUnnamed, RecordSkipped
 from .core.fleet import FleetDefinition
 from .core.model import Child, Parent, ParentKey, Policy, Record, fingerprint
-from .core.ports import Objects, Reader, StreamChanged
-from .core.records import RecordStore
+from .core.ports import Entries, Objects, Reader, StreamChanged
+from .core.records import ChildRecords, RecordStore
 from .messages import (
     LastMail,
     ParentGone,
@@ -37,14 +37,18 @@ from .messages import (
 
 
 class _Post:
-    """What one chunk means for the parents: entries by parent."""
+    """What one chunk means for the parents: entries by parent. Of a replacement, whom it concerns: they get all there is."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, replace: bool, whole: bool = False) -> None:
         self.by_parent: dict[ParentKey, dict[str, Record | None]] = {}
+        self.whole = whole  # the records are taken over as they come, when all have been looked at
+        self._replace = replace
 
     def add(self, parent: ParentKey | None, uid: str, record: Record | None) -> None:
         if parent is not None:
-            self.by_parent.setdefault(parent, {})[uid] = record
+            entries = self.by_parent.setdefault(parent, {})
+            if not self._replace:
+                entries[uid] = record
 
 
 class WatcherActor(Behaviour, ABC):
@@ -105,7 +109,8 @@ class WatcherActor(Behaviour, ABC):
             super().on_receive(message)
 
     def _objects(self, mail: Objects) -> _Post:
-        post = _Post()
+        packed = isinstance(mail.entries, ChildRecords)
+        post = _Post(replace=mail.replace, whole=mail.replace and packed and not self.ctx.skips)
         if mail.replace:
             for uid in self._absent(mail.entries):
                 self._enter(uid, None, post)
@@ -117,6 +122,8 @@ class WatcherActor(Behaviour, ABC):
                 continue
             self._enter(uid, record, post)
         self.ctx.handling = ""
+        if post.whole and isinstance(mail.entries, ChildRecords):
+            self._store.children[self.kind].replace(mail.entries)
         self._received_count += len(mail.entries)
         if mail.replace:
             self._synced = self._up = True
@@ -164,11 +171,11 @@ class WatcherActor(Behaviour, ABC):
         """Put the record (None: it is gone) into the store, and what it means for parents into the post."""
 
     @abstractmethod
-    def _absent(self, entries: dict[str, Record | None]) -> list[str]:
+    def _absent(self, entries: Entries) -> list[str]:
         """The uids on record that a replacement does not hold."""
 
     @abstractmethod
-    def _all(self, parent: ParentKey) -> dict[str, Record | None]:
+    def _all(self, parent: ParentKey) -> Entries:
         """The records of that parent by uid."""
 
     def _unattended(self, parents: list[ParentKey]) -> None:
@@ -199,18 +206,18 @@ class ChildWatcher(WatcherActor):
                 post.add(old.parent, uid, None)
             return
         assert isinstance(record, Child)
-        old = records.put(record)
+        old = records.get(uid) if post.whole else records.put(record)
         if old is not None and old.parent != record.parent:
             post.add(old.parent, uid, None)  # a child that moves wakes the parent it leaves
         if record.parent is None and (old is None or old.parent is not None):
             self.ctx.emit(ParentUnnamed(kind=self.kind, child=f"{record.namespace}/{record.name}"))
         post.add(record.parent, uid, record)
 
-    def _absent(self, entries: dict[str, Record | None]) -> list[str]:
-        return [uid for uid in self._store.children[self.kind].uids() if uid not in entries]
+    def _absent(self, entries: Entries) -> list[str]:
+        return self._store.children[self.kind].absent(entries)
 
-    def _all(self, parent: ParentKey) -> dict[str, Record | None]:
-        return dict(self._store.children[self.kind].of(parent))
+    def _all(self, parent: ParentKey) -> Entries:
+        return self._store.children[self.kind].of(parent).copy()
 
     def _unattended(self, parents: list[ParentKey]) -> None:
         known = [parent for parent in parents if parent in self._store.parents]
@@ -298,10 +305,10 @@ class ParentWatcher(WatcherActor):
         for child in self._fleet.children:
             self._reader.set_timeout(child.ref.kind, key, timeout_s)
 
-    def _absent(self, entries: dict[str, Record | None]) -> list[str]:
+    def _absent(self, entries: Entries) -> list[str]:
         return [uid for uid in self._key_of if uid not in entries]
 
-    def _all(self, parent: ParentKey) -> dict[str, Record | None]:
+    def _all(self, parent: ParentKey) -> Entries:
         record = self._store.parents.get(parent)
         return {} if record is None else {record.uid: record}
 

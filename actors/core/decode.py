@@ -39,6 +39,8 @@ _CLAIMS_MAX = 16_384
 """Wordings of who the parent is that are remembered, some 500 bytes each: one for each parent, unless objects differ in
 them for reasons of their own. Beyond it the cache starts afresh, and a miss costs 2 µs."""
 _UNNAMED = "metadata.name and metadata.uid must be there"
+_VERSION_DIGITS_MAX = 18
+"""So that a version fits into 63 bits, as it does where it comes from (etcd)."""
 _WHY_MAX = 300
 """Characters of a decoding error that are kept; msgspec's are shorter, a hostile field name need not be."""
 _COUNT_MAX = 1_000_000_000
@@ -69,13 +71,16 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class BadObject(Undecodable):
-    """One object cannot be read. ``uid`` ("") and ``version`` (0) as far as the second look found them.
+    """One object cannot be read. ``namespace``, ``name``, ``uid`` ("") and ``version`` (0) as the second look found them.
 
     ``type`` is the event's ("" in a list): a deletion that cannot be read in full is a deletion all the same.
     """
 
-    def __init__(self, place: str, why: str, *, uid: str = "", version: int = 0, type_: str = "") -> None:
+    def __init__(
+        self, place: str, why: str, *, uid: str = "", version: int = 0, type_: str = "", names: tuple[str, str] = ("", "")
+    ) -> None:  # fmt: skip
         super().__init__(place, why)
+        self.namespace, self.name = names
         self.uid = uid
         self.version = version
         self.type = type_
@@ -120,13 +125,13 @@ def rfc3339_s(text: str) -> float | None:
 
 
 def _version(text: str | None) -> int:
-    if text is None or not (text.isdigit() and text.isascii()):
+    if text is None or not (text.isdigit() and text.isascii()) or len(text) > _VERSION_DIGITS_MAX:
         raise _no_version(text)
     return int(text)
 
 
 def _no_version(text: str | None) -> ValueError:
-    return ValueError(f"metadata.resourceVersion: found {text!r}, expected digits")
+    return ValueError(f"metadata.resourceVersion: found {text!r}, expected at most {_VERSION_DIGITS_MAX} digits")
 
 
 class Decoder:
@@ -255,7 +260,7 @@ class Decoder:
             name, namespace, uid, version, healthy, heartbeat, conditions, owners = found[:8]
             if not name or not uid:
                 raise ValueError(_UNNAMED)
-            if version is None or not (version.isdigit() and version.isascii()):
+            if version is None or not (version.isdigit() and version.isascii()) or len(version) > _VERSION_DIGITS_MAX:
                 raise _no_version(version)
             since = ""
             if condition:
@@ -351,7 +356,7 @@ class Decoder:
         text = metadata.get("resourceVersion")
         version = int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else 0
         place = f"{self.kind} {namespace}/{name}" if namespace else f"{self.kind} {name or '(no name)'}"
-        return BadObject(place, why, uid=uid, version=version, type_=type_)
+        return BadObject(place, why, uid=uid, version=version, type_=type_, names=(namespace, name))
 
 
 def _lenient(raw: bytes) -> dict[str, Any]:

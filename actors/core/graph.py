@@ -9,6 +9,7 @@ A value that JSON has is itself; everything else is a list whose first element s
 ======================== ===============================================================
 ``["=", n]``             the n-th mutable object or struct of this graph, again
 ``["f", text]``          a float that JSON has not (inf, nan)
+``["b", text]``          bytes, in base64
 ``["l", […]]``           a list; ``t`` a tuple, ``s`` a set, ``z`` a frozenset
 ``["d", {…}, class]``    a dict with text keys; ``D`` one with any keys, as pairs
 ``["q", […], max]``      a deque
@@ -27,6 +28,7 @@ import builtins
 import enum
 import math
 import sys
+from base64 import b64decode, b64encode
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -132,6 +134,8 @@ class Encoder:
             return value
         if kind is float:
             return value if math.isfinite(value) else ["f", repr(value)]
+        if kind is bytes:
+            return ["b", b64encode(value).decode("ascii")]
         if kind is tuple:
             return ["t", [self.encode(each) for each in value]]
         if issubclass(kind, tuple):
@@ -223,6 +227,8 @@ class Decoder:
             return self._tuple(form)
         if kind == "f":
             return float(form[1])
+        if kind == "b":
+            return b64decode(form[1], validate=True)
         if kind == "e":
             return class_of(form[1])[form[2]]  # type: ignore[index]  # an enum's class; TypeError where it is none
         if kind in ("l", "q", "s", "z"):

@@ -6,11 +6,13 @@ children (whom a repair may be wanted for) is kept too, so that a reconcile cost
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 
 from attrs import define
 
-from .model import Child, State
+from .model import Child, ParentKey, State
+from .records import Shelf
 
 
 @define
@@ -41,17 +43,23 @@ class Counts:
 
 
 class Roll:
-    """All children of one parent, of every kind named in ``kinds``."""
+    """All children of ``parent``, of every kind named in ``kinds``. They are kept in few bytes each (``Shelf``)."""
 
-    def __init__(self, kinds: Iterable[str]) -> None:
-        self.children: dict[str, Child] = {}
-        self.counts: dict[str, Counts] = {kind: Counts() for kind in kinds}
+    def __init__(self, kinds: Iterable[str], parent: ParentKey) -> None:
+        self._shelves: dict[str, Shelf] = {kind: Shelf(kind, parent) for kind in kinds}
+        self.counts: dict[str, Counts] = {kind: Counts() for kind in self._shelves}
         self.eligible: dict[str, Child] = {}
+        self._coming: Shelf | None = None
+
+    @property
+    def children(self) -> Mapping[str, Child]:
+        """All of them by uid."""
+        return ChainMap(*self._shelves.values())  # type: ignore[arg-type]  # nobody writes through it
 
     def put(self, child: Child) -> bool:
         """Enter or replace one child; whether anything material changed."""
-        old = self.children.get(child.uid)
-        self.children[child.uid] = child
+        shelf = self._shelves[child.kind]
+        old = shelf.put(child) if self._coming is None else shelf.get(child.uid)
         if old is not None:
             if old.same_matter(child) and old.incident == child.incident:  # silent, heard, silent again is another one
                 if child.eligible:
@@ -67,21 +75,32 @@ class Roll:
 
     def drop(self, uid: str) -> bool:
         """Strike one child off; whether it was there."""
-        old = self.children.pop(uid, None)
-        if old is None:
-            return False
-        self.counts[old.kind].add(old.state, -1)
-        self.eligible.pop(uid, None)
-        return True
+        for shelf in self._shelves.values():
+            old = shelf.drop(uid)
+            if old is not None:
+                self.counts[old.kind].add(old.state, -1)
+                self.eligible.pop(uid, None)
+                return True
+        return False
 
     def absent(self, kind: str, present: Mapping[str, object]) -> list[str]:
         """The uids of that kind which are not in ``present``: what a replacement strikes off."""
-        return [uid for uid, child in self.children.items() if child.kind == kind and uid not in present]
+        return [uid for uid in self._shelves[kind] if uid not in present]
+
+    def expect(self, entries: Shelf) -> None:
+        """All records of ``entries`` are going to be put, one by one; ``take_over`` then keeps them as they came."""
+        self._coming = entries
+
+    def take_over(self, kind: str) -> None:
+        """What was expected has been put. Its rows are the watcher's own until one of the two changes."""
+        if self._coming is not None:
+            self._shelves[kind].replace(self._coming)
+            self._coming = None
 
     @property
     def total(self) -> int:
         """All children of all kinds."""
-        return len(self.children)
+        return sum(map(len, self._shelves.values()))
 
     def sum(self) -> Counts:
         """The counts over all kinds."""
@@ -91,6 +110,7 @@ class Roll:
     def recount(self) -> dict[str, Counts]:
         """The counts from the records alone. Differs from ``counts`` only if there is a bug."""
         fresh = {kind: Counts() for kind in self.counts}
-        for child in self.children.values():
-            fresh[child.kind].add(child.state, +1)
+        for kind, shelf in self._shelves.items():
+            for child in shelf.values():
+                fresh[kind].add(child.state, +1)
         return fresh

@@ -1,8 +1,8 @@
 """What is kept of one kind, and who has fallen silent: every event comes in, only what matters goes out.
 
-Of each object the newest record is kept, and beside it what the record does not tell: the newest version, the heartbeat
-value, and when *we* last heard from it. An event that changes nothing but these three is dropped here, before any message
-exists; that is what makes heartbeats free. A complete list replaces everything; who is missing from it is gone.
+Of each object is kept what its record is made of, and beside it what a record does not tell: the newest version, the heartbeat
+value, and when *we* last heard from it (``slots``). An event that changes nothing but these three is dropped here, before any
+message exists; that is what makes heartbeats free. A complete list replaces everything; who is missing from it is gone.
 
 Silence is found by a minimum scan per parent: a parent's children are looked at when the earliest of their deadlines *could*
 have come, and the look yields the next such instant. A heartbeat writes one float and touches no timer (0.28 µs a beat for
@@ -26,7 +26,9 @@ import msgspec
 
 from .decode import rfc3339_s
 from .model import Child, Parent, ParentKey, Record
-from .ports import Objects
+from .ports import Entries, Objects
+from .records import Packer
+from .slots import HEALTH, LIVE, NOWHERE, SILENT, Group, Slots, matter_of
 
 __all__ = ["CLEAN_GAP_S", "PROOF_WAIT_S", "SETTLE_S", "SKEW_S", "Intake", "Replaced"]
 
@@ -40,27 +42,6 @@ PROOF_WAIT_S = 0.3
 SETTLE_S = 0.2
 """After a resume, how long the replay may take to arrive. It is the first thing on the wire."""
 _AGAIN_S = 0.1
-
-
-class _Slot(msgspec.Struct, gc=False):
-    """One object. ``heard_s``: its last report, or the start of its clock. ``live``: first sight no longer counts."""
-
-    record: Record
-    version: int
-    heard_s: float
-    heartbeat: str
-    live: bool = False
-
-
-class _Group:
-    """The children of one parent. ``check_at_s`` is never later than the earliest deadline among them."""
-
-    __slots__ = ("check_at_s", "members", "timeout_s")
-
-    def __init__(self) -> None:
-        self.members: dict[str, _Slot] = {}
-        self.timeout_s: float | None = None
-        self.check_at_s = inf
 
 
 class Replaced(msgspec.Struct, frozen=True):
@@ -81,9 +62,8 @@ class Intake:
         self.version = version
         """Everything up to this resourceVersion has been taken in; where a watch resumes. 0: nothing yet."""
         self._beats = beats
-        self._slots: dict[str, _Slot] = {}
-        self._names: dict[str, dict[str, str]] = {}
-        self._groups: dict[ParentKey, _Group] = {}
+        self._slots = Slots(kind)
+        self._groups: dict[ParentKey | None, Group] = {}
         self._due: list[tuple[float, ParentKey]] = []
         self._out: dict[str, Record | None] = {}
         self._replace = False
@@ -104,42 +84,50 @@ class Intake:
 
     def event(self, type_: str, record: Record, now: float) -> bool:
         """One event of the stream; whether it is material. Old versions and repetitions are dropped. O(1)."""
-        slot = self._slots.get(record.uid)
+        slots, version = self._slots, record.version
         self._frame_at_s = now
-        if record.version <= (self.version if slot is None else slot.version):
+        if isinstance(record, Child):  # as in ``_matter``; a call costs, and this is for each heartbeat
+            matter = hash((record.uid, record.parent, record.healthy, record.since))
+        else:
+            matter = _matter(record)
+        names = slots.places.get(record.namespace)
+        place = NOWHERE if names is None else names.get(record.name, NOWHERE)
+        known = place >= 0 and (slots.matters[place] == matter or slots.uid(place) == record.uid)
+        if version <= (slots.versions[place] if known else self.version):
             return False
-        self.version = max(self.version, record.version)
+        self.version = max(self.version, version)
         if self._refused:
             self._refused.pop(record.uid, None)
         if type_ == "DELETED":
-            if slot is None:
-                return False
-            self._forget(record.uid, slot)
+            if known:
+                self._forget(place)
+            return known
+        if not known:
+            self._first(record, matter, now, place)
             return True
-        if slot is None:
-            self._out[record.uid] = self._first(record, now)
-            return True
-        changed = self._renew(slot, record, now)
-        if changed is not None:
-            self._out[record.uid] = changed
-        return changed is not None
+        return self._renew(place, record, matter, now)
 
     def bookmark(self, version: int, now: float) -> None:
         """The stream has delivered everything up to ``version``."""
         self._frame_at_s = now
         self.version = max(self.version, version)
 
-    def refuse(self, uid: str, version: int, type_: str, now: float) -> None:
-        """An object of the stream could not be read: its last record stays, unless it was deleted."""
+    def refuse(self, uid: str, version: int, type_: str, now: float, *, names: tuple[str, str] | None = None) -> None:
+        """An object of the stream could not be read: its last record stays, unless it was deleted.
+
+        ``names``: its namespace and name. Without them it is searched for, O(N).
+        """
         self._frame_at_s = now
-        slot = self._slots.get(uid)
-        if version <= (self.version if slot is None else slot.version):
+        place = self._slots.search(uid) if names is None else self._slots.find(*names)
+        if place >= 0 and self._slots.uid(place) != uid:
+            place = NOWHERE
+        if version <= (self.version if place < 0 else self._slots.versions[place]):
             return
         self.version = max(self.version, version)
         if type_ == "DELETED":
             self._refused.pop(uid, None)
-            if slot is not None:
-                self._forget(uid, slot)
+            if place >= 0:
+                self._forget(place)
         else:  # its version does not count as seen: a list may bring the same one in good shape
             self._refused[uid] = version
 
@@ -150,52 +138,55 @@ class Intake:
 
         ``force`` takes the list's versions even where they are older (a restored API server). The mail to come replaces.
         """
-        here = set(refused)
-        before, new = len(self._slots), 0
+        self._replace = True  # from here on nobody is told of by himself
+        slots, before, new = self._slots, len(self._slots), 0
+        here = bytearray(len(slots.homes))
         for record in listed:
-            uid = record.uid
-            here.add(uid)
-            slot = self._slots.get(uid)
-            if slot is None:
+            matter = _matter(record)
+            place = slots.find(record.namespace, record.name)
+            if place < 0 or not (slots.matters[place] == matter or slots.uid(place) == record.uid):
                 new += 1
-                self._first(record, now)
-            elif force or record.version > slot.version:
-                self._renew(slot, record, now)
-        for uid in [uid for uid in self._slots if uid not in here]:
-            self._forget(uid, self._slots[uid])
+                place = self._first(record, matter, now, place)
+            elif force or record.version > slots.versions[place]:
+                self._renew(place, record, matter, now)
+            if place >= len(here):
+                here.extend(bytes(place + 1 - len(here)))
+            here[place] = 1
+        for place in [place for place in slots if not here[place]]:
+            if slots.uid(place) not in refused:
+                self._forget(place)
         self._refused = dict(refused)
         self.version = version if force else max(self.version, version)
         self._frame_at_s = now
         self._out = {}
-        self._replace = True
-        return Replaced(len(self._slots), before + new - len(self._slots))
+        return Replaced(len(slots), before + new - len(slots))
 
     def set_timeout(self, parent: ParentKey, timeout_s: float | None, now: float) -> None:
         """How long the children of ``parent`` may be silent (None: for ever). Frees those that the new one frees."""
-        group = self._groups.get(parent)
+        group, slots = self._groups.get(parent), self._slots
         if group is None:
             if timeout_s is None:
                 return
-            group = self._groups[parent] = _Group()
+            group = self._groups[parent] = Group(parent)
         if group.timeout_s == timeout_s:
             return
         group.timeout_s = timeout_s
-        for uid, slot in group.members.items():
-            record = slot.record
-            if isinstance(record, Child) and record.silent and self._deadline(slot, timeout_s) > now:
-                slot.record = self._out[uid] = _with_silence(record, slot.heartbeat, silent=False)
+        for place in group.present(slots.homes):
+            if slots.marks[place] & SILENT and self._deadline(place, timeout_s) > now:
+                slots.marks[place] &= ~SILENT
+                self._tell(place)
         group.check_at_s = inf
         if timeout_s is not None:
-            self._check(parent, group, now)
-        elif not group.members:
-            del self._groups[parent]
+            self._check(group, now)
+        self._tidy(group)
 
     # --- what goes out ---
 
     def take(self, epoch: int) -> Objects | None:
         """The mail that has gathered, or None. After a list it holds all there is and replaces."""
+        entries: Entries
         if self._replace:
-            entries: dict[str, Record | None] = {uid: slot.record for uid, slot in self._slots.items()}
+            entries = self._everything()
         elif self._out:
             entries = self._out
         else:
@@ -206,12 +197,13 @@ class Intake:
 
     def versions(self) -> dict[str, tuple[str, str, int]]:
         """By uid: namespace, name and newest version, for the audit. O(N)."""
-        return {uid: (slot.record.namespace, slot.record.name, slot.version) for uid, slot in self._slots.items()}
+        slots = self._slots
+        return {slots.uid(place): (*slots.name(place), slots.versions[place]) for place in slots}
 
     def newest(self, uid: str) -> int | None:
         """The newest version taken in of that object, None where it is not held."""
-        slot = self._slots.get(uid)
-        return None if slot is None else slot.version
+        place = self._slots.search(uid)
+        return None if place < 0 else self._slots.versions[place]
 
     def begin_audit(self) -> None:
         """Remember from now on who goes, so that an audit does not take a deletion for a loss."""
@@ -224,8 +216,8 @@ class Intake:
 
     def record(self, uid: str) -> Record | None:
         """The record held, for tests and questions."""
-        slot = self._slots.get(uid)
-        return None if slot is None else slot.record
+        place = self._slots.search(uid)
+        return None if place < 0 else self._slots.record(place)
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -261,7 +253,7 @@ class Intake:
             at_s, parent = heapq.heappop(self._due)
             group = self._groups.get(parent)
             if group is not None and group.check_at_s == at_s:
-                self._scan(parent, group, now, proven_s)
+                self._scan(group, now, proven_s)
 
     def needs_proof(self, now: float) -> bool:
         """Whether a verdict waits and nothing has come over the stream since: resume the watch now."""
@@ -280,127 +272,149 @@ class Intake:
         """The instant up to which everything the server had is known to be here."""
         return max(self._frame_at_s, self._up_at_s if now >= self._up_at_s + SETTLE_S else -inf)
 
-    def _scan(self, parent: ParentKey, group: _Group, now: float, proven_s: float) -> None:
+    def _scan(self, group: Group, now: float, proven_s: float) -> None:
         assert group.timeout_s is not None
-        earliest_s = inf
-        for uid, slot in group.members.items():
-            record = slot.record
-            if not isinstance(record, Child) or record.silent:
+        slots, earliest_s = self._slots, inf
+        for place in group.present(slots.homes):
+            if slots.marks[place] & SILENT:
                 continue
-            deadline_s = self._deadline(slot, group.timeout_s)
+            deadline_s = self._deadline(place, group.timeout_s)
             if deadline_s > now:
                 earliest_s = min(earliest_s, deadline_s)
             elif deadline_s <= proven_s:
-                slot.record = self._out[uid] = _with_silence(record, slot.heartbeat, silent=True)
+                slots.marks[place] |= SILENT
+                self._tell(place)
             else:
                 self._proof_for_s = min(self._proof_for_s, deadline_s)
                 earliest_s = min(earliest_s, max(deadline_s + PROOF_WAIT_S, now + _AGAIN_S))
         group.check_at_s = inf
-        self._check(parent, group, earliest_s)
+        self._check(group, earliest_s)
 
-    def _deadline(self, slot: _Slot, timeout_s: float | None) -> float:
+    def _deadline(self, place: int, timeout_s: float | None) -> float:
         """When that child counts as silent: ``inf`` never, in the past at once."""
-        if timeout_s is None or (
-            not self._beats and isinstance(slot.record, Child) and slot.record.healthy is not None
-        ):
+        slots = self._slots
+        mark, heard_s = slots.marks[place], slots.heard_s[place]
+        if timeout_s is None or (not self._beats and mark & HEALTH):
             return inf
-        if not slot.live and self._was_old(slot, timeout_s):
-            return slot.heard_s
-        return max(slot.heard_s, self._floor_s) + timeout_s
+        if not mark & LIVE and self._was_old(place, timeout_s):
+            return heard_s
+        return max(heard_s, self._floor_s) + timeout_s
 
-    def _timeout_s(self, parent: ParentKey | None) -> float | None:
-        group = self._groups.get(parent) if parent is not None else None
-        return None if group is None else group.timeout_s
-
-    def _was_old(self, slot: _Slot, timeout_s: float) -> bool:
+    def _was_old(self, place: int, timeout_s: float) -> bool:
         """Whether the report was already too old by the API server's clock when we first saw it."""
-        if self._wall_offset_s is None or not slot.heartbeat:
+        heartbeat = self._slots.heartbeats[place]
+        if self._wall_offset_s is None or not heartbeat:
             return False
-        reported_s = rfc3339_s(slot.heartbeat)
-        return reported_s is not None and slot.heard_s + self._wall_offset_s - reported_s > timeout_s + SKEW_S
+        reported_s = rfc3339_s(heartbeat)
+        age_s = inf if reported_s is None else self._slots.heard_s[place] + self._wall_offset_s - reported_s
+        return reported_s is not None and age_s > timeout_s + SKEW_S
 
-    def _check(self, parent: ParentKey, group: _Group, at_s: float) -> None:
+    def _check(self, group: Group, at_s: float) -> None:
         """Look at that parent at ``at_s`` unless a look is due earlier."""
-        if at_s < group.check_at_s:
+        if at_s < group.check_at_s and group.parent is not None:
             group.check_at_s = at_s
-            heapq.heappush(self._due, (at_s, parent))
+            heapq.heappush(self._due, (at_s, group.parent))
 
-    def _first(self, record: Record, now: float) -> Record:
-        names = self._names.setdefault(record.namespace, {})
-        namesake = names.get(record.name)
-        if namesake is not None:
-            self._forget(namesake, self._slots[namesake])
-            names = self._names.setdefault(record.namespace, {})
-        names[record.name] = record.uid
-        parent, heartbeat = (record.parent, record.heartbeat) if isinstance(record, Child) else (None, "")
-        slot = self._slots[record.uid] = _Slot(record, record.version, now, heartbeat)
-        if isinstance(record, Child) and parent is not None:
-            group = self._join(parent, record.uid, slot)
-            if group.timeout_s is not None:
-                if self._was_old(slot, group.timeout_s):
-                    slot.record = record = _with_silence(record, slot.heartbeat, silent=True)
-                else:
-                    self._check(parent, group, self._deadline(slot, group.timeout_s))
-        return record
+    def _first(self, record: Record, matter: int, now: float, namesake: int) -> int:
+        """Take in who was not here; the place. ``namesake``: where another is that had the name (below zero: nobody)."""
+        slots = self._slots
+        if namesake >= 0:
+            self._forget(namesake)
+        group = self._group(record.parent if isinstance(record, Child) else None)
+        place = slots.add(record, group.home(record.namespace), matter, now)
+        if isinstance(record, Child):
+            slots.beat(place, record.heartbeat)
+        if group.timeout_s is not None:
+            if self._was_old(place, group.timeout_s):
+                slots.marks[place] |= SILENT
+            else:
+                self._check(group, self._deadline(place, group.timeout_s))
+        self._tell(place)
+        return place
 
-    def _renew(self, slot: _Slot, record: Record, now: float) -> Record | None:
-        """Take in a newer version; the record to pass on, or None where it is immaterial."""
-        old = slot.record
-        slot.version = record.version
-        if isinstance(record, Parent) or isinstance(old, Parent):
-            slot.record = record
-            return record
-        heartbeat = record.heartbeat
-        beat = heartbeat != slot.heartbeat or record.healthy is not old.healthy or record.since != old.since
-        if beat:
-            slot.heard_s, slot.heartbeat, slot.live = now, heartbeat, True
-        elif old.silent:  # under another parent by that one's timeout
-            silent = record.parent == old.parent or self._deadline(slot, self._timeout_s(record.parent)) <= now
-            record = _with_silence(record, slot.heartbeat, silent=silent)
-        if record.same_matter(old):
-            return None
-        slot.record = record
-        if record.parent != old.parent:
-            if old.parent is not None:
-                self._leave(old.parent, record.uid)
-            if record.parent is not None:
-                self._join(record.parent, record.uid, slot)
-        if record.name != old.name or record.namespace != old.namespace:  # a server never does this; a test might
-            self._names.get(old.namespace, {}).pop(old.name, None)
-            self._names.setdefault(record.namespace, {})[record.name] = record.uid
-        parent = record.parent
-        if parent is not None and not record.silent:
-            group = self._groups[parent]
-            self._check(parent, group, self._deadline(slot, group.timeout_s))
-        return record
+    def _renew(self, place: int, record: Record, matter: int, now: float) -> bool:
+        """Take in a newer version; whether it is material."""
+        slots = self._slots
+        slots.versions[place] = record.version
+        if isinstance(record, Parent):
+            slots.set(place, record)
+            self._tell(place)
+            return True
+        mark, was_matter = slots.marks[place], slots.matters[place]
+        if record.heartbeat != slots.heartbeats[place] or (was_matter != matter and self._turned(place, record)):
+            slots.heard_s[place] = now
+            slots.beat(place, record.heartbeat)
+            slots.marks[place] = (mark | LIVE) & ~SILENT
+            if was_matter == matter and not mark & SILENT:
+                return False
+        elif was_matter == matter:
+            return False
+        return self._change(place, record, matter, mark, now)
 
-    def _forget(self, uid: str, slot: _Slot) -> None:
-        record = slot.record
-        del self._slots[uid]
+    def _turned(self, place: int, record: Child) -> bool:
+        """Whether its health has, and not only its parent."""
+        parent = self._slots.home(place).group.parent
+        return self._slots.matters[place] != matter_of(record.uid, parent, record.healthy, record.since)
+
+    def _change(self, place: int, record: Child, matter: int, mark: int, now: float) -> bool:
+        """More than its heartbeat has, since ``mark``; whether it is material: one that is well may have been ill meanwhile."""
+        slots = self._slots
+        old, since = slots.home(place), slots.since(place)
+        silent = slots.marks[place] & SILENT
+        slots.matters[place] = matter
+        slots.set(place, record)
+        moved = old.group.parent != record.parent
+        if moved:
+            slots.move(place, self._group(record.parent).home(record.namespace))
+            self._tidy(old.group)
+        group = slots.home(place).group
+        if silent and moved:  # only a report ends it; but under another parent it is by that one's timeout
+            silent = SILENT * (self._deadline(place, group.timeout_s) <= now)
+        slots.marks[place] |= silent
+        if not moved and (slots.marks[place] | LIVE) == (mark | LIVE) and slots.since(place) == since:
+            return False
+        if not silent:
+            self._check(group, self._deadline(place, group.timeout_s))
+        self._tell(place)
+        return True
+
+    def _forget(self, place: int) -> None:
+        uid = self._slots.uid(place)
         self._out[uid] = None
         if self._gone is not None:
             self._gone.add(uid)
-        names = self._names.get(record.namespace)
-        if names is not None and names.get(record.name) == uid:
-            del names[record.name]
-            if not names:
-                del self._names[record.namespace]
-        if isinstance(record, Child) and record.parent is not None:
-            self._leave(record.parent, uid)
+        self._tidy(self._slots.remove(place))
 
-    def _join(self, parent: ParentKey, uid: str, slot: _Slot) -> _Group:
+    def _tell(self, place: int) -> None:
+        """What is at that place goes out with the next mail; after a list, everything does."""
+        if not self._replace:
+            record = self._slots.record(place)
+            self._out[record.uid] = record
+
+    def _everything(self) -> Entries:
+        """Of children in packed form: a list of a million must not become a million objects."""
+        slots = self._slots
+        if slots.holds_parents or not slots:
+            return {slots.uid(place): slots.record(place) for place in slots}
+        packer = Packer(self.kind)
+        for group in self._groups.values():
+            if group.count:
+                packer.add_rows(group.parent, map(slots.row, group.present(slots.homes)), group.count)
+        return packer.done()
+
+    def _group(self, parent: ParentKey | None) -> Group:
         group = self._groups.get(parent)
         if group is None:
-            group = self._groups[parent] = _Group()
-        group.members[uid] = slot
+            group = self._groups[parent] = Group(parent)
         return group
 
-    def _leave(self, parent: ParentKey, uid: str) -> None:
-        group = self._groups[parent]
-        del group.members[uid]
-        if not group.members and group.timeout_s is None:
-            del self._groups[parent]
+    def _tidy(self, group: Group) -> None:
+        """Nothing is left of a parent that has no children and no timeout."""
+        if not group.count and group.timeout_s is None and self._groups.get(group.parent) is group:
+            del self._groups[group.parent]
 
 
-def _with_silence(record: Child, heartbeat: str, *, silent: bool) -> Child:
-    return msgspec.structs.replace(record, silent=silent, heartbeat=heartbeat)
+def _matter(record: Record) -> int:
+    if isinstance(record, Child):
+        return matter_of(record.uid, record.parent, record.healthy, record.since)
+    return hash(record.uid)

@@ -35,9 +35,9 @@ class State(enum.Enum):
 class Child(msgspec.Struct, frozen=True, gc=False):
     """One child as its last delivered report left it.
 
-    ``healthy`` is None until it has reported. ``since`` is the health transition's own instant as the object tells it
-    (RFC 3339, "" where it does not). ``heartbeat`` is the heartbeat value at the last material change, not the latest:
-    the reader owns that. ``silent`` is the reader's verdict by our own clock.
+    ``healthy`` is None until it has reported. ``silent`` is the reader's verdict by our own clock. What names an incident is
+    there only where there is one: ``since`` of who is unhealthy, the health transition's own instant as the object tells it
+    (RFC 3339, "" where it does not), and ``heartbeat`` of who is silent, the last one's value.
     """
 
     kind: str

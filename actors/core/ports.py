@@ -13,6 +13,7 @@ from attrs import frozen
 
 from .events import Fact
 from .model import Child, EventNote, Item, ParentKey, Record
+from .records import ChildRecords, Shelf
 
 T = TypeVar("T")
 
@@ -72,6 +73,10 @@ class Records(Protocol):
         """The freshest delivered record of that child while it belongs to that parent, else None."""
 
 
+Entries = dict[str, Record | None] | ChildRecords | Shelf
+"""The newest record by uid, or None where it is gone. All that a list or a parent has of children comes packed."""
+
+
 @frozen(kw_only=True)
 class Objects:
     """Mail about objects of one kind, reader → watcher and watcher → ClusterActor. Coalesces in the mailbox.
@@ -84,7 +89,7 @@ class Objects:
     """
 
     kind: str
-    entries: dict[str, Record | None]
+    entries: Entries
     replace: bool = False
     epoch: int = 0
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from .decode import BadObject, Bookmark, Claims, Decoder, Page, Refusal
 from .errors import (
@@ -39,6 +39,7 @@ from .intake import Intake
 from .lines import LINE_BYTES_MAX, Cutter, Line, Lines
 from .model import Record
 from .ports import Facts, Objects, Random, StreamChanged
+from .staging import Staged
 
 __all__ = ["Action", "ListPage", "Pause", "Stream", "Watch", "api_error", "differences"]
 
@@ -114,21 +115,6 @@ class _Cut:
     error: ApiError | None
 
 
-@define
-class _Staged:
-    """A list in the making, by uid: its records, who claims several parents, and the versions of what cannot be read."""
-
-    records: dict[str, Record] = field(factory=dict)
-    claims: dict[str, Claims] = field(factory=dict)
-    refused: dict[str, int] = field(factory=dict)
-
-    def put(self, record: Record, claims: Claims) -> None:
-        """One object of the list, or what has become of it since."""
-        self.records[record.uid] = record
-        if claims:
-            self.claims[record.uid] = claims
-
-
 class Stream:
     """One kind's list and watch, of one epoch. Not thread-safe. ``deliver`` gets the mail, in order; it must not block."""
 
@@ -156,7 +142,7 @@ class Stream:
         self._list_wanted = True
         self._list_reason = "start"
         self._token = ""
-        self._staged: _Staged | None = None
+        self._staged: Staged | None = None
         self._cutter: Cutter = Lines()
         self._action: ListPage | Watch | None = None
         self._began_s = 0.0
@@ -188,11 +174,11 @@ class Stream:
             self._staged = None
             self._action = Watch(version=self.intake.version, timeout_s=self._watch_s)
         elif self._may_stream and not self._by_pages_once:
-            self._staged = _Staged()
+            self._staged = Staged()
             self._action = Watch(version=None, timeout_s=STREAMED_LIST_S)
         else:
             if not self._token:
-                self._staged = _Staged()
+                self._staged = Staged()
             self._action = ListPage(token=self._token)
         return self._action
 
@@ -231,7 +217,7 @@ class Stream:
         assert self._staged is not None
         for item in page.items:
             try:
-                self._staged.put(*self._decoder.object(item))
+                self._staged.put("ADDED", *self._decoder.object(item))
             except BadObject as bad:
                 self._refuse(bad)
         self._token = page.continue_token
@@ -347,7 +333,7 @@ class Stream:
         except BadObject as bad:
             self._refuse(bad)
             if self._staged is None:
-                self.intake.refuse(bad.uid, bad.version, bad.type, now)
+                self.intake.refuse(bad.uid, bad.version, bad.type, now, names=(bad.namespace, bad.name))
             return
         self._last_line_s = now
         if isinstance(found, tuple):
@@ -356,10 +342,8 @@ class Stream:
                 self._progress = True
                 if self.intake.event(type_, record, now) and claims:
                     self._tell_disputed(record, claims)
-            elif type_ == "DELETED":
-                self._staged.records.pop(record.uid, None)
             else:
-                self._staged.put(record, claims)
+                self._staged.put(type_, record, claims)
         elif isinstance(found, Bookmark):
             if self._staged is None:
                 self._progress = True
@@ -378,7 +362,7 @@ class Stream:
 
     def _complete(self, version: int, now: float) -> None:
         """The list is complete: replace, unless it is older than what we have seen already."""
-        staged, self._staged = self._staged or _Staged(), None
+        staged, self._staged = self._staged or Staged(), None
         restored = False
         if version < self.intake.version:
             if self._behind_since_s is None:
@@ -391,12 +375,11 @@ class Stream:
                 )
                 return
         self._behind_since_s = None
-        done = self.intake.replace(staged.records.values(), version, now, refused=staged.refused, force=restored)
+        done = self.intake.replace(staged.take(), version, now, refused=staged.refused, force=restored)
         reason = "restored" if restored else self._list_reason
         self._facts(Listed(kind=self.kind, count=done.count, missing=done.missing, reason=reason))
-        for uid, claims in staged.claims.items():
-            if uid in staged.records:
-                self._tell_disputed(staged.records[uid], claims)
+        for record, claims in staged.disputed():
+            self._tell_disputed(record, claims)
         self._list_wanted = self._by_pages_once = False
         self.synced = True
         if self._opened_s is not None:

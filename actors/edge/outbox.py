@@ -15,8 +15,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from ..core.events import Fact
-from ..core.model import Record
-from ..core.ports import Objects, StreamChanged
+from ..core.ports import Entries, Objects, StreamChanged
 
 __all__ = ["Mail", "Outbox", "Taken"]
 
@@ -57,8 +56,8 @@ class Outbox:
         self._facts: deque[Fact] = deque(maxlen=FACTS_MAX)
         self._epoch = 0
         self._before: StreamChanged | None = None
-        self._entries: dict[str, Record | None] | None = None
-        self._mine = False  # the first mail's dict is its sender's; copied before the first change
+        self._entries: Entries | None = None
+        self._mine = False  # the first mail's entries are its sender's; copied before the first change
         self._kind = ""
         self._replace = False
         self._after: StreamChanged | None = None
@@ -100,7 +99,7 @@ class Outbox:
             self._kind, self._entries, self._replace, self._mine = mail.kind, mail.entries, False, False
             return
         if not self._mine:
-            self._entries, self._mine = dict(self._entries), True
+            self._entries, self._mine = self._entries.copy(), True
         self._entries.update(mail.entries)
         waiting = len(self._entries)
         if waiting > self._gone_max and waiting > 2 * self._held() + self._gone_max:

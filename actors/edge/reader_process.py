@@ -26,8 +26,9 @@ import msgspec
 from attrs import define, frozen
 
 from ..core.events import ReaderDied, ReaderStarted
-from ..core.model import ParentKey, Record
-from ..core.ports import Clock, Facts, Objects, Random, StreamChanged
+from ..core.model import Child, ParentKey
+from ..core.ports import Clock, Entries, Facts, Objects, Random, StreamChanged
+from ..core.records import Packer
 from ..core.restarts import Budget, RestartPolicy
 from .outbox import Mail
 from .reader_wire import (
@@ -119,7 +120,7 @@ class ReaderProcess:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._shared = Shared()
-        self._staged: dict[str, Record | None] | None = None
+        self._staged: Packer | None = None
         self._seen = 0  # up to which version: the next process believes no list that is older
 
     # --- callers ------------------------------------------------------------------------------------------------------
@@ -293,18 +294,18 @@ class ReaderProcess:
 
     def _part(self, part: Part, run: _Run) -> None:
         """Parts of a replacement gather until the last one: it is one mail, or nothing when another begins meanwhile."""
-        entries = part.entries(self.kind, self._shared)
+        found = part.entries(self.kind, self._shared)
+        entries: Entries = found
         self._seen = max(self._seen, max(part.version, default=0))
         if part.replace:
             if part.first:
-                self._staged = entries
+                self._staged = Packer(self.kind)
             elif self._staged is None:
                 raise FrameError("a part of a list without its beginning")
-            else:
-                self._staged.update(entries)
+            self._staged.add(record for record in found.values() if isinstance(record, Child))
             if not part.last:
                 return
-            entries, self._staged = self._staged, None
+            entries, self._staged = self._staged.done(), None
         if part.epoch == run.epoch:
             run.deliver(Objects(kind=self.kind, entries=entries, replace=part.replace, epoch=part.epoch))
 

@@ -63,7 +63,7 @@ def plans(
     }
     chosen = _chosen(parents, parent)
     timeouts = {key: policy.over(each.spec).heartbeat_timeout_s for key, each in parents.items()}
-    rolls = {key: Roll(child.ref.kind for child in fleet.children) for key in parents}
+    rolls = {key: Roll((child.ref.kind for child in fleet.children), key) for key in parents}
     count = 0
     for child in fleet.children:
         for record in _listed(client, fleet, child.ref, namespace, clock, timeouts, problems.append):

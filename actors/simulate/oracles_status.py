@@ -122,7 +122,9 @@ class NoLostWakeup(Oracle):
     def attend(self) -> None:
         self._unseen_s: dict[ParentKey, float] = {}
         self._before: dict[ParentKey, dict[tuple[str, str], tuple[float, Record | None]]] = {}
+        self._left_out: set[str] = set()
         self.court.on_material.append(self._material)
+        self.stage.on_poisoned.append(lambda actor, urn, uid: self._left_out.add(uid))
         self.stage.listen(Reconciled, self._reconciled)
 
     def begin_life(self) -> None:
@@ -161,8 +163,13 @@ class NoLostWakeup(Oracle):
             self._watch(parent, news_s)
 
     def _news(self, parent: ParentKey) -> Iterator[float]:
-        """Since when what is other than at the last look: mail coalesces, and what came and went is no news."""
+        """Since when what is other than at the last look: mail coalesces, and what came and went is no news.
+
+        Nor is it any when an object is again what it was before a version of it that had to be left out.
+        """
         for (kind, uid), (at_s, before) in self._before.get(parent, {}).items():
+            if uid in self._left_out:
+                continue
             old, new = _of(parent, before), _of(parent, self.court.mirror.records[kind].get(uid))
             if isinstance(old, Child) and isinstance(new, Child):
                 if not old.same_matter(new) or old.incident != new.incident:

@@ -279,7 +279,7 @@ def test_an_audit_finds_and_repairs_what_was_lost(api: Api, start: Start) -> Non
     each = reader._kinds[KIND]
     with each.lock:
         uid = listener.child("b").uid
-        each.intake._forget(uid, each.intake._slots[uid])
+        each.intake._forget(each.intake._slots.search(uid))
     found = reader.audit(KIND)
     until(lambda: len(listener.of(Listed)) == 2)
 

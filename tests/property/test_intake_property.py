@@ -128,11 +128,15 @@ def test_after_the_rest_is_delivered_the_records_are_the_truth(steps: list[tuple
         assert isinstance(truth, Child)
         assert (record.name, record.parent, record.healthy) == (truth.name, truth.parent, truth.healthy)
         assert bench.intake.newest(uid) == truth.version
-        assert bench.intake.record(uid) == record
-    members = {uid for group in bench.intake._groups.values() for uid in group.members}
-    assert members == {uid for uid, record in bench.held.items() if record.parent is not None}
-    names = {uid for names in bench.intake._names.values() for uid in names.values()}
-    assert names == set(expected)
+        kept = bench.intake.record(uid)
+        assert isinstance(kept, Child)
+        assert kept.same_matter(record)
+    slots = bench.intake._slots
+    for parent, group in bench.intake._groups.items():
+        members = [slots.uid(place) for place in group.present(slots.homes)]
+        assert sorted(members) == sorted(uid for uid, record in expected.items() if record.parent == parent)
+        assert group.count == len(members)
+    assert [slots.find("ns", name) for name in bench.truth] == [slots.search(uid) for uid in expected]
 
 
 @settings(max_examples=200, deadline=None)

@@ -37,7 +37,7 @@ backends = st.builds(BackendView, reachable=st.sampled_from([None, True, False])
 
 class Scene:
     def __init__(self, nodes: list[tuple[Any, ...]], spec: ParentSpec, backend: BackendView, answered: int) -> None:
-        self.roll = Roll(("ComputeNode", "StorageNode"))
+        self.roll = Roll(("ComputeNode", "StorageNode"), HOME)
         for n, (healthy, silent, since, storage) in enumerate(nodes):
             self.roll.put(Child(
                 kind="StorageNode" if storage else "ComputeNode", namespace="d", name=f"n{n}", uid=f"u{n}", version=1,

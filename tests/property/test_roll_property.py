@@ -35,7 +35,7 @@ steps = st.lists(st.one_of(children.map(of_kind), st.sampled_from(UIDS)), max_si
 @given(steps)
 def test_incremental_counts_are_a_recount_after_every_step(sequence: list[Child | str]) -> None:
     """Promise *truth*, at its root: counting is O(1) per event and never drifts."""
-    roll, model = Roll(KINDS), dict[str, Child]()
+    roll, model = Roll(KINDS, HOME), dict[str, Child]()
     for step in sequence:
         if isinstance(step, str):
             assert roll.drop(step) == (model.pop(step, None) is not None)
@@ -54,7 +54,7 @@ def test_incremental_counts_are_a_recount_after_every_step(sequence: list[Child 
 @given(steps, st.sets(st.sampled_from(UIDS)))
 def test_striking_off_the_absent_leaves_exactly_the_present(sequence: list[Child | str], present: set[str]) -> None:
     """A replacement: whatever else is held of that kind is gone, and nothing of another kind."""
-    roll = Roll(KINDS)
+    roll = Roll(KINDS, HOME)
     for step in sequence:
         if isinstance(step, Child):
             roll.put(step)
@@ -69,7 +69,7 @@ def test_striking_off_the_absent_leaves_exactly_the_present(sequence: list[Child
 @given(steps)
 def test_the_order_of_what_is_the_same_in_the_end_does_not_matter(sequence: list[Child | str]) -> None:
     """Coalescing in a mailbox leaves only the newest of each: the counts must not depend on what was left out."""
-    every, newest = Roll(KINDS), Roll(KINDS)
+    every, newest = Roll(KINDS, HOME), Roll(KINDS, HOME)
     last: dict[str, Child | None] = {}
     for step in sequence:
         if isinstance(step, Child):

@@ -219,3 +219,10 @@ def test_the_gateway_hears_whether_its_news_of_the_backend_are_known_here() -> N
     desk.run(1.0)
 
     assert [message.told for message in desk.gateway.of(RepairsWanted)] == [False, True]
+
+
+def test_an_actor_has_no_more_than_its_slots() -> None:
+    """There is one for each parent, and a dict of that many names takes 1.6 kB."""
+    desk = Desk().settled(node("a"))
+
+    assert set(vars(desk.made)) == {"ctx"}

@@ -37,7 +37,7 @@ def test_what_a_child_counts_as(fields: dict[str, Any], state: State, eligible: 
 
 def test_counts_follow_every_change_of_state_and_departure() -> None:
     """By kind, in O(1) per record."""
-    roll = Roll(("K", "L"))
+    roll = Roll(("K", "L"), HOME)
     assert roll.put(child("a", healthy=True))
     assert roll.put(child("b", healthy=False))
     assert roll.put(child("c", kind="L"))
@@ -51,7 +51,7 @@ def test_counts_follow_every_change_of_state_and_departure() -> None:
 @pytest.mark.parametrize("change", [{"version": 9}, {"heartbeat": "later"}])
 def test_a_version_or_a_heartbeat_alone_does_not_matter(change: dict[str, Any]) -> None:
     """Promise *silent heartbeats*: nobody is woken; but the record kept is the newest."""
-    roll = Roll(("K",))
+    roll = Roll(("K",), HOME)
     roll.put(child(healthy=True))
 
     assert not roll.put(child(healthy=True, **change))
@@ -64,7 +64,7 @@ def test_a_version_or_a_heartbeat_alone_does_not_matter(change: dict[str, Any]) 
 )
 def test_what_matters_wakes(change: dict[str, Any]) -> None:
     """One field each."""
-    roll = Roll(("K",))
+    roll = Roll(("K",), HOME)
     roll.put(child(healthy=True))
 
     assert roll.put(child(**{"healthy": True, **change}))
@@ -72,7 +72,7 @@ def test_what_matters_wakes(change: dict[str, Any]) -> None:
 
 def test_a_child_that_spoke_and_fell_silent_again_between_two_looks_matters() -> None:
     """It is another incident: silent, heard, silent again coalesces in a mailbox to silent → silent."""
-    roll = Roll(("K",))
+    roll = Roll(("K",), HOME)
     roll.put(child(healthy=True, silent=True, heartbeat="h1"))
 
     assert roll.put(child(healthy=True, silent=True, heartbeat="h2"))
@@ -81,7 +81,7 @@ def test_a_child_that_spoke_and_fell_silent_again_between_two_looks_matters() ->
 
 def test_the_eligible_are_the_newest_records() -> None:
     """An item is made from what stands there: a stale one names a stale incident."""
-    roll = Roll(("K",))
+    roll = Roll(("K",), HOME)
     roll.put(child(healthy=False, since="t1"))
     roll.put(child(healthy=False, since="t2"))
     assert roll.eligible["a"].since == "t2"
@@ -92,7 +92,7 @@ def test_the_eligible_are_the_newest_records() -> None:
 
 def test_dropping_a_stranger_changes_nothing() -> None:
     """Deletions repeat."""
-    roll = Roll(("K",))
+    roll = Roll(("K",), HOME)
 
     assert not roll.drop("nobody")
     assert roll.sum() == Counts()
@@ -100,7 +100,7 @@ def test_dropping_a_stranger_changes_nothing() -> None:
 
 def test_absent_names_who_is_missing_of_that_kind_only() -> None:
     """A replacement of one kind says nothing of another."""
-    roll = Roll(("K", "L"))
+    roll = Roll(("K", "L"), HOME)
     for record in (child("a"), child("b"), child("x", kind="L")):
         roll.put(record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from actors.core.intake import Intake
@@ -22,6 +23,11 @@ def seen(
 
 def parent(version: int) -> Parent:
     return Parent(kind="P", key=HOME, uid="p", version=version, generation=1, spec=ParentSpec(), status={})
+
+
+def told(record: Child) -> Child:
+    """As it is passed on: without what names an incident where there is none."""
+    return msgspec.structs.replace(record, heartbeat="", since=record.since if record.healthy is False else "")
 
 
 def stamp(wall_s: float) -> str:
@@ -131,7 +137,7 @@ def test_three_of_one_name_follow_each_other() -> None:
     intake.event("ADDED", seen("b", 101, name="n"), 1.0)
     intake.event("ADDED", seen("c", 102, name="n"), 1.0)
 
-    assert out(intake) == {"a": None, "b": None, "c": seen("c", 102, name="n")}
+    assert out(intake) == {"a": None, "b": None, "c": told(seen("c", 102, name="n"))}
     assert len(intake) == 1
 
 
@@ -140,19 +146,6 @@ def test_namesakes_in_two_namespaces_are_two() -> None:
     intake.event("ADDED", seen("b", 101, name="n", namespace="other"), 1.0)
 
     assert list(out(intake)) == ["b"]
-
-
-@pytest.mark.parametrize(("name", "namespace"), [("new", "ns"), ("n", "new")])
-def test_one_that_is_renamed_frees_its_name_and_holds_the_new_one(name: str, namespace: str) -> None:
-    """No server does so today; a wrong index would make it a ghost, or a crash."""
-    intake = listed(seen("a", 50, name="n"))
-    intake.event("MODIFIED", seen("a", 101, name=name, namespace=namespace), 1.0)
-    out(intake)
-
-    intake.event("ADDED", seen("b", 102, name="n"), 1.0)
-    assert list(out(intake)) == ["b"], "the old name was free"
-    intake.event("ADDED", seen("c", 103, name=name, namespace=namespace), 1.0)
-    assert out(intake)["a"] is None, "the new one was taken"
 
 
 def test_of_a_parent_the_newest_record_is_kept() -> None:
@@ -295,7 +288,7 @@ def test_a_shorter_timeout_frees_nobody() -> None:
     intake.set_timeout(HOME, 80.0, 71.0)
     freed = out(intake)["a"]
     assert isinstance(freed, Child)
-    assert (freed.silent, freed.heartbeat) == (False, "b0")
+    assert (freed.silent, freed.heartbeat) == (False, "")
 
 
 def test_who_is_silent_and_is_relabelled_keeps_its_last_heartbeat() -> None:
@@ -303,7 +296,7 @@ def test_who_is_silent_and_is_relabelled_keeps_its_last_heartbeat() -> None:
     intake = listed(seen("a", 1), timeout_s=10.0)
     intake.event("MODIFIED", seen("a", 101, beat="last"), 5.0)
     assert verdicts(intake, 15.0) == {"a": True}
-    intake.event("MODIFIED", seen("a", 102, beat="last", name="other"), 16.0)
+    intake.event("MODIFIED", seen("a", 102, beat="last"), 16.0)
 
     assert child(intake, "a").incident == "silent@last"
 
@@ -359,7 +352,7 @@ def test_nothing_is_left_of_those_who_have_gone() -> None:
         intake.event("DELETED", seen(f"u{n}", 103 + 4 * n, parent=HOME, namespace=f"ns{n}"), 1.0)
         intake.set_timeout(key, None, 2.0)
 
-    assert (len(intake), len(intake._groups), len(intake._names)) == (0, 0, 0)
+    assert (len(intake), len(intake._groups)) == (0, 0)
 
 
 def test_a_parent_whose_timeout_ends_keeps_its_children() -> None:

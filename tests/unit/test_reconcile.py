@@ -29,7 +29,7 @@ class Scene:
     """One parent, its children, what was asked; ``look`` is one reconcile whose Plan is put in force."""
 
     def __init__(self, *children: Child, spec: ParentSpec | None = None, **policy: Any) -> None:
-        self.roll = Roll(("ComputeNode", "StorageNode"))
+        self.roll = Roll(("ComputeNode", "StorageNode"), HOME)
         for each in children:
             self.roll.put(each)
         self.repairs = Repairs("batchRepair")

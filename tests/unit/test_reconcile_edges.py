@@ -32,7 +32,7 @@ class Scene:
     """One parent and its children; ``look`` is one reconcile whose Plan is put in force."""
 
     def __init__(self, *children: Child, **policy: Any) -> None:
-        self.roll = Roll(("ComputeNode", "StorageNode"))
+        self.roll = Roll(("ComputeNode", "StorageNode"), HOME)
         for each in children:
             self.roll.put(each)
         self.repairs = Repairs("batchRepair")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import pytest
+
 from actors.core.model import Child, ParentKey
-from actors.core.records import ChildRecords, RecordStore
+from actors.core.records import ChildRecords, Packer, RecordStore
 
 ONE, TWO = ParentKey("ns", "one"), ParentKey("ns", "two")
 
@@ -83,3 +86,137 @@ def test_nothing_is_there_at_first() -> None:
     store = RecordStore(("K",))
 
     assert (store.parents_listed, store.parent(ONE), len(store.children["K"])) == (False, None, 0)
+
+
+UUID = "0b0aa5c5-4d21-4c4f-8a41-6a4f8b2f3a10"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {}, {"healthy": True}, {"healthy": True, "uid": UUID}, {"healthy": True, "uid": UUID.upper()}, {"healthy": False},
+        {"healthy": True, "uid": UUID, "since": "t"}, {"healthy": True, "uid": UUID, "heartbeat": "h"},
+        {"healthy": True, "uid": UUID, "silent": True}, {"healthy": None, "uid": UUID}, {"healthy": False, "uid": UUID},
+        {"healthy": True, "uid": UUID, "namespace": "other"}, {"healthy": True, "uid": UUID, "name": "back\\slash\\n"},
+        {"healthy": None, "silent": True, "since": "a\nb", "heartbeat": "\u00e4\ud800\\u0041", "name": "x" * 253},
+        {"healthy": False, "namespace": "", "uid": "\n", "version": 2**62},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("parent", [ONE, None, ParentKey("", "all")])
+def test_every_record_comes_back_as_it_was_put(fields: dict[str, Any], parent: ParentKey | None) -> None:
+    """Whatever a server, or somebody's agent, may write into it."""
+    record, records = _made(parent, **fields), ChildRecords()
+    records.put(record)
+
+    assert (records.get(record.uid), list(records.values())) == (record, [record])
+    assert (list(records), list(records.uids()), dict(records.items())) == (
+        [record.uid],
+        [record.uid],
+        {record.uid: record},
+    )
+    assert records.put(record) == record
+    assert records.drop(record.uid) == record
+    assert (record.uid in records, len(records)) == (False, 0)
+
+
+def _made(parent: ParentKey | None, **fields: Any) -> Child:
+    return Child(**{"kind": "K", "namespace": "ns", "name": "n", "uid": "u", "version": 1, "parent": parent, **fields})
+
+
+def packed(*parts: list[Child]) -> ChildRecords:
+    packer = Packer("K")
+    for part in parts:
+        packer.add(part)
+    return packer.done()
+
+
+def test_nothing_packed_is_nothing() -> None:
+    assert (dict(packed()), len(packed([])), packed().drop("a")) == ({}, 0, None)
+
+
+def test_a_mapping_says_what_is_not_there() -> None:
+    records = ChildRecords()
+    records.put(child("a"))
+    for mapping in (records, records.of(ONE)):
+        strange: Any = 1
+        assert ("a" in mapping, "b" in mapping, strange in mapping) == (True, False, False)
+        assert (mapping["a"], mapping.get("b")) == (child("a"), None)
+        with pytest.raises(KeyError):
+            mapping["b"]
+
+
+def test_who_is_well_takes_few_bytes() -> None:
+    """45 B and its name's length: what a million of them cost is what this store is for."""
+    records = ChildRecords()
+    records.put(_made(ONE, healthy=True, uid=UUID, name="node-0000001", version=123_456_789))
+
+    assert [len(text) for _, text in records.of(ONE).rows.items()] == [len("node-0000001\n123456789")]
+
+
+def test_newer_mail_goes_on_top_of_older() -> None:
+    """In a mailbox: changed, new, gone, moved, gone without ever having been here. Whose the older is sees nothing of it."""
+    older = ChildRecords()
+    for uid in ("a", "b", "c", "d"):
+        older.put(child(uid))
+    newer = older.copy()
+    changes: dict[str, Any] = {
+        "a": child("a", version=2), "b": None, "c": child("c", TWO), "e": child("e"), "x": None,
+    }  # fmt: skip
+    newer.update(changes)
+    assert dict(newer) == {"a": child("a", version=2), "c": child("c", TWO), "d": child("d"), "e": child("e")}
+    assert (dict(newer.of(TWO)), sorted(newer.of(ONE))) == ({"c": child("c", TWO)}, ["a", "d", "e"])
+    assert dict(older) == {uid: child(uid) for uid in "abcd"}
+    assert dict(older.of(ONE)) == dict(older)
+
+    shelf = older.of(ONE).copy()
+    shelf.update({"a": child("a", version=2), "b": None, "x": None})
+    assert dict(shelf) == {"a": child("a", version=2), "c": child("c"), "d": child("d")}
+    assert dict(older) == {uid: child(uid) for uid in "abcd"}
+
+
+def test_a_replacement_is_taken_over_and_is_nobody_elses() -> None:
+    """The rows are shared until one of the two changes; parents that came and went before are gone."""
+    mail = packed([child("a"), child("b"), child("c", None)])
+    mine = ChildRecords()
+    mine.put(child("old", TWO))
+    mine.replace(mail)
+    assert all(one is two for one, two in zip(mine.of(ONE).rows._buckets, mail.of(ONE).rows._buckets, strict=True))
+    mine.drop("a")
+    mail.put(child("b", version=2))
+    mine.put(child("d", TWO))
+
+    assert dict(mine) == {"b": child("b"), "c": child("c", None), "d": child("d", TWO)}
+    assert dict(mail) == {"a": child("a"), "b": child("b", version=2), "c": child("c", None)}
+    assert (list(mine._by_parent), dict(mine.of(TWO))) == ([ONE, None, TWO], {"d": child("d", TWO)})
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_packed_at_once_is_as_put_one_by_one(shuffled: bool) -> None:
+    """In parts that end where they end; parent by parent, as they come from a reader, or not."""
+    parents = [ParentKey("ns", f"p{n}") for n in range(7)]
+    children = [child(f"{parent.name}-{n}", parent) for parent in parents for n in range(40)]
+    if shuffled:
+        random.Random(1).shuffle(children)
+    one_by_one = ChildRecords()
+    for each in children:
+        one_by_one.put(each)
+    at_once = packed(children[:100], [], children[100:])
+
+    assert dict(at_once) == dict(one_by_one)
+    assert [dict(at_once.of(parent)) == dict(one_by_one.of(parent)) for parent in parents] == [True] * 7
+    for records in (at_once, one_by_one):
+        assert records.put(child("p3-0", parents[4])) == child("p3-0", parents[3])
+        assert (len(records), len(records.of(parents[3])), len(records.of(parents[4]))) == (280, 39, 41)
+
+
+def test_who_is_absent_from_a_replacement_is_named() -> None:
+    """By uid, of any kind of mapping, and of uids of any kind."""
+    records, other = ChildRecords(), ChildRecords()
+    for uid in ("a", "b", UUID):
+        records.put(_made(ONE, uid=uid, name=uid))
+    other.put(child("b", TWO))
+    other.put(child("z"))
+
+    for entries in (other, dict(other)):
+        assert sorted(records.absent(entries)) == sorted(["a", UUID])
+    assert records.absent(records) == []

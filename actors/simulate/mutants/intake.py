@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
-import msgspec
-
-from ...core.intake import Intake, Replaced, _Group, _Slot
+from ...core.intake import Intake, Replaced
 from ...core.model import Child, ParentKey, Record
+from ...core.slots import SILENT, Group
 from .planting import Bed
 
 __all__ = ["bed"]
@@ -34,9 +33,8 @@ def _(original: Any) -> Any:
         refused: dict[str, int],
         force: bool = False,
     ) -> Replaced:
-        done: Replaced = original(
-            self, listed, version, now, refused={**dict.fromkeys(self._slots, 0), **refused}, force=force
-        )
+        kept = {self._slots.uid(place): 0 for place in self._slots}
+        done: Replaced = original(self, listed, version, now, refused={**kept, **refused}, force=force)
         self._refused = dict(refused)
         return done
 
@@ -60,9 +58,9 @@ def _(original: Any) -> Any:
 )  # fmt: skip
 def _(original: Any) -> Any:
     def event(self: Intake, type_: str, record: Record, now: float) -> bool:
-        slot = self._slots.get(record.uid)
-        if slot is not None and record.version < slot.version:
-            slot.version = 0
+        place = self._slots.find(record.namespace, record.name)
+        if place >= 0 and record.version < self._slots.versions[place]:
+            self._slots.versions[place] = 0
         return bool(original(self, type_, record, now))
 
     return event
@@ -117,9 +115,10 @@ def _(original: Any) -> Any:
     what="a report that changes nothing but its time becomes a message all the same",
 )  # fmt: skip
 def heartbeat_is_passed_on(original: Any) -> Any:
-    def renew(self: Intake, slot: _Slot, record: Record, now: float) -> Record | None:
-        changed: Record | None = original(self, slot, record, now)
-        return slot.record if changed is None else changed
+    def renew(self: Intake, place: int, record: Record, matter: int, now: float) -> bool:
+        if not original(self, place, record, matter, now):
+            self._tell(place)
+        return True
 
     return renew
 
@@ -149,11 +148,11 @@ bed.pair(
     what="silence is counted from the last change instead of from the last report",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def renew(self: Intake, slot: _Slot, record: Record, now: float) -> Record | None:
-        heard_s = slot.heard_s
-        changed: Record | None = original(self, slot, record, now)
-        if changed is None:
-            slot.heard_s = heard_s
+    def renew(self: Intake, place: int, record: Record, matter: int, now: float) -> bool:
+        heard_s = self._slots.heard_s[place]
+        changed = bool(original(self, place, record, matter, now))
+        if not changed:
+            self._slots.heard_s[place] = heard_s
         return changed
 
     return renew
@@ -164,10 +163,12 @@ def _(original: Any) -> Any:
     what="a child that speaks again after its deadline stays unknown",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def renew(self: Intake, slot: _Slot, record: Record, now: float) -> Record | None:
-        if isinstance(slot.record, Child) and isinstance(record, Child) and slot.record.silent:
-            record = msgspec.structs.replace(record, silent=True)
-        changed: Record | None = original(self, slot, record, now)
+    def renew(self: Intake, place: int, record: Record, matter: int, now: float) -> bool:
+        silent = self._slots.marks[place] & SILENT
+        changed = bool(original(self, place, record, matter, now))
+        self._slots.marks[place] |= silent
+        if changed:
+            self._tell(place)
         return changed
 
     return renew
@@ -202,8 +203,8 @@ def _(original: Any) -> Any:
     what="a parent whose children were all fresh at the look is not looked at again",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def scan(self: Intake, parent: ParentKey, group: _Group, now: float, proven_s: float) -> None:
-        original(self, parent, group, now, proven_s)
+    def scan(self: Intake, group: Group, now: float, proven_s: float) -> None:
+        original(self, group, now, proven_s)
         group.check_at_s = inf
 
     return scan
@@ -214,7 +215,7 @@ def _(original: Any) -> Any:
     what="after a restart, a child that has been silent for hours has its whole timeout before it",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def was_old(self: Intake, slot: _Slot, timeout_s: float) -> bool:
+    def was_old(self: Intake, place: int, timeout_s: float) -> bool:
         return False
 
     return was_old

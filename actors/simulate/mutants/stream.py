@@ -64,8 +64,8 @@ def _(original: Any) -> Any:
 def _(original: Any) -> Any:
     def line(self: Stream, line: bytes, now: float) -> None:
         original(self, line, now)
-        if self._staged and self._staged.records:
-            self._complete(max(record.version for record in self._staged.records.values()), now)
+        if self._staged is not None and self._staged.version:
+            self._complete(self._staged.version, now)
 
     return line
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from ...core.model import Child, ParentKey, Record
-from ...core.records import ChildRecords
+from ...core.ports import Objects
+from ...core.records import ChildRecords, Shelf
 from ...messages import SubscribeWanted, WatcherStarted
 from ...watcher import ChildWatcher, WatcherActor, _Post
 from .planting import Bed
@@ -18,14 +21,19 @@ bed = Bed()
 
 
 @bed.single(
-    "watcher-merges-a-list", breaks="truth", at="actors.watcher:ChildWatcher._absent", needs=("A22", "P1"),
+    "watcher-merges-a-list", breaks="truth", at="actors.watcher:WatcherActor._objects", needs=("A22", "P1"),
     what="a replacement enters what it holds, and strikes out nobody",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def absent(self: ChildWatcher, entries: dict[str, Record | None]) -> list[str]:
-        return []
+    def objects(self: WatcherActor, mail: Objects) -> _Post:
+        if mail.replace and isinstance(self, ChildWatcher):
+            merged = self._store.children[self.kind].copy()
+            merged.update(mail.entries)
+            mail = evolve(mail, entries=merged)
+        post: _Post = original(self, mail)
+        return post
 
-    return absent
+    return objects
 
 
 @bed.single(
@@ -34,7 +42,7 @@ def _(original: Any) -> Any:
 )  # fmt: skip
 def _(original: Any) -> Any:
     def enter(self: ChildWatcher, uid: str, record: Record | None, post: _Post) -> None:
-        mine = _Post()
+        mine = _Post(replace=False)
         original(self, uid, record, mine)
         for parent, entries in mine.by_parent.items():
             if record is None or entries[uid] is not None:
@@ -50,10 +58,9 @@ def _(original: Any) -> Any:
 )  # fmt: skip
 def _(original: Any) -> Any:
     def put(self: ChildRecords, child: Child) -> Child | None:
-        old = self._by_uid.get(child.uid)
-        original(self, child)
+        old: Child | None = original(self, child)
         if old is not None and old.parent is not None and old.parent != child.parent:
-            self._by_parent.setdefault(old.parent, {})[old.uid] = old
+            self._by_parent.setdefault(old.parent, Shelf(old.kind, old.parent)).put(old)
         return old
 
     return put

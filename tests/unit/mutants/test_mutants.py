@@ -179,7 +179,7 @@ def probe_conflicts() -> Any:
 
 
 def probe_skipped() -> Any:
-    children = Children(roll=Roll(("ComputeNode", "StorageNode")), repairs=Repairs("repair"), skipped=1)
+    children = Children(roll=Roll(("ComputeNode", "StorageNode"), HOME), repairs=Repairs("repair"), skipped=1)
     return pure.reconcile(MUSTER_FLEET, parent(), children, Policy(), Now(0.0, WALL_S)).status["conditions"]
 
 
@@ -211,7 +211,7 @@ def probe_last_mail() -> Any:
 
 
 def probe_deleting() -> Any:
-    roll = Roll(["ComputeNode", "StorageNode"])
+    roll = Roll(["ComputeNode", "StorageNode"], HOME)
     roll.put(child())
     children = Children(roll=roll, repairs=Repairs("repair"))
     return reconcile(MUSTER_FLEET, parent(deleting=True), children, Policy(), Now(0.0, WALL_S)).repairs

@@ -1,0 +1,253 @@
+"""What a reader holds of each object, in columns: a place is an index into all of them.
+
+As a struct with its numbers and strings an object took 540 B of the reader; in columns it takes 200, a third of it the name.
+What is the same for many is kept once: where an object belongs (``Home``), and a heartbeat's text, which is a whole second of
+which a fleet has not many at a time. What hardly any object has is kept beside (the instant at which it fell ill, a uid that is
+no UUID, a parent's whole record).
+
+Of a well child the text of its last turn is not kept, only a hash of all that matters of it: enough to see that it differs.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from .model import Child, Parent, ParentKey, Record
+from .records import packed, packed_well
+from .rows import is_uuid, key_of, uid_of
+
+__all__ = ["HEALTH", "LIVE", "NOWHERE", "SILENT", "Group", "Home", "Slots", "matter_of"]
+
+HEALTH, SILENT, LIVE = 3, 4, 8
+"""Marks: the bits of the health; silent; has reported since we first saw it."""
+_HEALTHY = (None, True, False)
+_KEY_BYTES = 16
+NOWHERE = -1
+_TEXTS_MAX = 4096
+"""Heartbeat texts that are shared. Beyond, they are collected anew; one that is in use stays with who uses it."""
+_STALE_MIN = 16
+_GROWTH = 64
+"""Places made at a time."""
+_WELL = _HEALTHY.index(True)
+
+
+class Group:
+    """The children of one parent (None: of no parent), by place.
+
+    ``check_at_s`` is never later than the earliest deadline among them. Who leaves is struck off ``members`` with the next use.
+    """
+
+    __slots__ = ("_stale", "check_at_s", "count", "homes", "members", "parent", "timeout_s")
+
+    def __init__(self, parent: ParentKey | None) -> None:
+        self.parent = parent
+        self.homes: dict[str, Home] = {}
+        self.members = array("I")
+        self.count = 0
+        self.timeout_s: float | None = None
+        self.check_at_s = float("inf")
+        self._stale = 0
+
+    def home(self, namespace: str) -> Home:
+        """Where the children are that are in that namespace."""
+        found = self.homes.get(namespace)
+        if found is None:
+            found = self.homes[namespace] = Home(self, namespace)
+        return found
+
+    def join(self, place: int) -> None:
+        """One more."""
+        self.members.append(place)
+        self.count += 1
+
+    def leave(self, homes: list[Home | None]) -> None:
+        """One less, which has its new home already."""
+        self.count -= 1
+        self._stale += 1
+        if self._stale > self.count + _STALE_MIN:
+            self.present(homes)
+
+    def present(self, homes: list[Home | None]) -> array[int]:
+        """The members as they are."""
+        if self._stale:
+            here = (place for place in self.members if (home := homes[place]) is not None and home.group is self)
+            self.members = array("I", dict.fromkeys(here))
+            self._stale = 0
+        return self.members
+
+
+class Home:
+    """Where a child belongs: its parent's group, and its namespace."""
+
+    __slots__ = ("group", "namespace")
+
+    def __init__(self, group: Group, namespace: str) -> None:
+        self.group = group
+        self.namespace = namespace
+
+
+def matter_of(uid: str, parent: ParentKey | None, healthy: bool | None, since: str) -> int:
+    """All that matters of a child's own words, as a number. Two that differ have the same one in 2⁶⁴."""
+    return hash((uid, parent, healthy, since))
+
+
+class Slots:
+    """The columns of one kind. Numbers are read and written in place by who owns them (``Intake``); the rest by its methods."""
+
+    def __init__(self, kind: str) -> None:
+        self.versions = array("q")
+        """The newest resourceVersion seen."""
+        self.heard_s = array("d")
+        """The last report, or the start of the clock."""
+        self.matters = array("q")
+        self.marks = bytearray()
+        self.heartbeats: list[str] = []
+        self.homes: list[Home | None] = []
+        """None: the place is free."""
+        self.places: dict[str, dict[str, int]] = {}
+        """By namespace and name."""
+        self._kind = kind
+        self._names: list[str] = []
+        self._keys = bytearray()
+        self._free: list[int] = []
+        self._texts: dict[str, str] = {}
+        self._parents: dict[int, Parent] = {}
+        self._since: dict[int, str] = {}
+        self._uids: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.homes) - len(self._free)
+
+    def __iter__(self) -> Iterator[int]:
+        """All places that are taken."""
+        return (place for place, home in enumerate(self.homes) if home is not None)
+
+    def find(self, namespace: str, name: str) -> int:
+        """The place of that name; below zero where there is none."""
+        names = self.places.get(namespace)
+        return NOWHERE if names is None else names.get(name, NOWHERE)
+
+    def search(self, uid: str) -> int:
+        """The place of that uid; below zero where there is none. O(N), a million in milliseconds: for who has no name."""
+        key = key_of(uid)
+        at = self._keys.find(key)
+        while at >= 0 and (at % _KEY_BYTES or self.uid(at // _KEY_BYTES) != uid):
+            at = self._keys.find(key, at + 1)
+        return at // _KEY_BYTES
+
+    def add(self, record: Record, home: Home, matter: int, now: float) -> int:
+        """Enter an object whose name is free; its place."""
+        place = self._free.pop() if self._free else self._grow()
+        self.versions[place] = record.version
+        self.heard_s[place] = now
+        self.matters[place] = matter
+        self.homes[place] = home
+        self._names[place] = record.name
+        self.places.setdefault(record.namespace, {})[record.name] = place
+        key = key_of(record.uid)
+        self._keys[_KEY_BYTES * place : _KEY_BYTES * (place + 1)] = key
+        if not is_uuid(record.uid, key):
+            self._uids[place] = record.uid
+        self.set(place, record)
+        home.group.join(place)
+        return place
+
+    def set(self, place: int, record: Record) -> None:
+        """What it says of itself: a child's health, which is not silent any more; a parent's whole record."""
+        if isinstance(record, Parent):
+            self._parents[place] = record
+            return
+        self.marks[place] = self.marks[place] & LIVE | _HEALTHY.index(record.healthy)
+        if record.healthy is False and record.since:
+            self._since[place] = record.since
+        else:
+            self._since.pop(place, None)
+
+    def beat(self, place: int, heartbeat: str) -> None:
+        """Its heartbeat's text."""
+        texts = self._texts
+        if len(texts) >= _TEXTS_MAX:
+            texts.clear()
+        self.heartbeats[place] = texts.setdefault(heartbeat, heartbeat)
+
+    def move(self, place: int, home: Home) -> None:
+        """It belongs there now."""
+        old, self.homes[place] = self.home(place), home
+        old.group.leave(self.homes)
+        home.group.join(place)
+
+    def remove(self, place: int) -> Group:
+        """The object is gone and its place free; where it was."""
+        home, name = self.home(place), self._names[place]
+        names = self.places[home.namespace]
+        del names[name]
+        if not names:
+            del self.places[home.namespace]
+        self.homes[place] = None
+        home.group.leave(self.homes)
+        for few in (self._parents, self._since, self._uids):
+            few.pop(place, None)
+        self._names[place] = self.heartbeats[place] = ""
+        self._keys[_KEY_BYTES * place : _KEY_BYTES * (place + 1)] = bytes(_KEY_BYTES)
+        self.marks[place] = 0
+        self._free.append(place)
+        return home.group
+
+    def uid(self, place: int) -> str:
+        """Whose place it is."""
+        return self._uids.get(place) or uid_of(bytes(self._keys[_KEY_BYTES * place : _KEY_BYTES * (place + 1)]))
+
+    def name(self, place: int) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.home(place).namespace, self._names[place]
+
+    def home(self, place: int) -> Home:
+        """Where the object at a place that is taken belongs."""
+        home = self.homes[place]
+        assert home is not None
+        return home
+
+    def since(self, place: int) -> str:
+        """Since when it is ill, as it says itself; "" for who is not."""
+        return self._since.get(place, "")
+
+    @property
+    def holds_parents(self) -> bool:
+        """Whether this is the kind that has children."""
+        return bool(self._parents)
+
+    def record(self, place: int) -> Record:
+        """The object's record."""
+        return self._parents.get(place) or self.child(place)
+
+    def child(self, place: int) -> Child:
+        """A child's record, with what is worth telling: see ``Child``."""
+        home, mark = self.home(place), self.marks[place]
+        silent = bool(mark & SILENT)
+        return Child(
+            self._kind, home.namespace, self._names[place], self.uid(place), self.versions[place], home.group.parent,
+            _HEALTHY[mark & HEALTH], self._since.get(place, ""), self.heartbeats[place] if silent else "", silent,
+        )  # fmt: skip
+
+    def row(self, place: int) -> tuple[bytes, bytes]:
+        """A child's key and its record, packed (``records``)."""
+        key, home = bytes(self._keys[_KEY_BYTES * place : _KEY_BYTES * (place + 1)]), self.home(place)
+        parent = home.group.parent
+        understood = "" if parent is None else parent.namespace
+        if self.marks[place] & (HEALTH | SILENT) == _WELL and home.namespace == understood and place not in self._uids:
+            return key, packed_well(self._names[place], self.versions[place])
+        return key, packed(self.child(place), key, understood)
+
+    def _grow(self) -> int:
+        """More places; the first of them."""
+        first = len(self.homes)
+        for column in (self.versions, self.heard_s, self.matters):
+            column.frombytes(bytes(8 * _GROWTH))
+        self.marks += bytes(_GROWTH)
+        self._keys += bytes(_KEY_BYTES * _GROWTH)
+        self.homes += [None] * _GROWTH
+        self.heartbeats += [""] * _GROWTH
+        self._names += [""] * _GROWTH
+        self._free += range(first + _GROWTH - 1, first, -1)
+        return first
