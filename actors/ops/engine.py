@@ -23,6 +23,7 @@ from ..core.ports import Facts
 from ..core.restarts import RestartPolicy
 from ..edge.backend import HttpBackend
 from ..edge.dispatcher import POOLS, SystemClock, ThreadDispatcher, WedgedError
+from ..edge.heap import Heap
 from ..edge.kube import KubeClient
 from ..edge.reader import KubeReader
 from ..edge.reader_choice import ProcessReader, by_size
@@ -73,7 +74,8 @@ class RealEngine:
             vital=VITAL,
             on_fatal=lambda actor, error: self._system.fatal(actor, error),  # noqa: PLW0108 - it is made below
         )
-        self._reader = self._reader_for(settings, facts, fleet)
+        self._heap = Heap(facts)
+        self._reader = self._reader_for(settings, self._heap.tell, fleet)
         self._ended = threading.Event()
         self._recorder = Recorder(self._dispatcher, version=__version__, facts=facts)
         self._record_file = settings.record
@@ -235,6 +237,7 @@ class RealEngine:
 
     def _tick(self) -> None:
         self._ticked_s = self._clock.now()
+        self._heap.tick()
         self._dispatcher.after(TICK_S, self._tick)
 
     def _brief(self, name: str) -> str:
