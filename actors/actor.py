@@ -277,6 +277,21 @@ class Context:
 Factory = Callable[[Context], Behaviour]
 
 
+class _Flag:
+    """Nobody waits on a thread for a cell's end: its supervisor is told."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+
+
 class Cell(Actor):
     """The stable actor around a behaviour's incarnations. Its supervisor is told each death once, and decides."""
 
@@ -285,6 +300,8 @@ class Cell(Actor):
         on_death: Callable[[str], None] = lambda reason: None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.actor_stopped = _Flag()  # type: ignore[assignment]  # all of an Event that is asked of a cell, in a tenth of 1 kB
+        self._actor_ref = ActorRef(self)
         self.name = name
         self.dispatcher = self.actor_inbox._dispatcher
         self.ctx: Context | None = None
