@@ -27,6 +27,7 @@ from actors.core.decode import Decoder, Page
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
 from actors.core.model import Child, ParentKey, Record
+from actors.core.slots import LIVE
 from actors.core.stream import Stream
 
 KIND = "ComputeNode"
@@ -149,7 +150,7 @@ def main() -> None:
         table.add_row(stage, f"{statistics.median(values):.2f}", f"{min(values):.2f}")
     console = Console()
     console.print(table)
-    console.print(f"{per_child:.0f} bytes kept for a child (record, version, clock, three indexes)")
+    console.print(f"{per_child:.0f} bytes kept for a child (uids that are no UUIDs, as here, cost 100 more)")
 
 
 def _page(decoder: Decoder, raw: list[bytes]) -> Page:
@@ -164,13 +165,15 @@ def _first(record: Record) -> Child:
 
 def _scan_us(intake: Intake, children: int) -> float:
     """Everybody beats each 10 s, the timeout is 60 s: what the scans of ten minutes cost, for each beat."""
-    slots = list(intake._slots.values())  # noqa: SLF001 - beats without decoding
-    tenth = len(slots) // 10
+    slots = intake._slots  # noqa: SLF001 - beats without decoding
+    places = list(slots)
+    tenth = len(places) // 10
     spent = 0.0
     for second in range(600):
         now = 10.0 + second
-        for slot in slots[(second % 10) * tenth : (second % 10 + 1) * tenth]:
-            slot.heard_s, slot.live = now, True
+        for place in places[(second % 10) * tenth : (second % 10 + 1) * tenth]:
+            slots.heard_s[place] = now
+            slots.marks[place] |= LIVE
         intake.bookmark(10**9 + second, now)
         began = time.process_time()
         intake.tick(now)
