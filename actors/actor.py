@@ -23,7 +23,7 @@ from pykka._envelope import Envelope
 
 from .core.events import ActorCrashed, ActorRestarted, DeadLettered, Fact
 from .core.ports import Cancel, Later, Outcome
-from .mailbox import Future, Mailbox, TurnOver, current_dispatcher, using
+from .mailbox import Flag, Future, Mailbox, TurnOver, current_dispatcher, using
 from .messages import Down, Lane
 
 T = TypeVar("T")
@@ -277,21 +277,6 @@ class Context:
 Factory = Callable[[Context], Behaviour]
 
 
-class _Flag:
-    """Nobody waits on a thread for a cell's end: its supervisor is told."""
-
-    __slots__ = ("_set",)
-
-    def __init__(self) -> None:
-        self._set = False
-
-    def is_set(self) -> bool:
-        return self._set
-
-    def set(self) -> None:
-        self._set = True
-
-
 class Cell(Actor):
     """The stable actor around a behaviour's incarnations. Its supervisor is told each death once, and decides."""
 
@@ -300,7 +285,7 @@ class Cell(Actor):
         on_death: Callable[[str], None] = lambda reason: None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.actor_stopped = _Flag()  # type: ignore[assignment]  # all of an Event that is asked of a cell, in a tenth of 1 kB
+        self.actor_stopped = Flag()  # type: ignore[assignment]  # no Event: nobody waits for it
         self._actor_ref = ActorRef(self)
         self.name = name
         self.dispatcher = self.actor_inbox._dispatcher
@@ -322,10 +307,9 @@ class Cell(Actor):
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
-        """Start a cell. Unlike pykka's, it is not entered in the global registry.
+        """Start a cell. Unlike pykka's, it is not in the global registry, a list searched from its beginning at each stop.
 
-        Its supervisor knows it; the registry is a list that is searched from its beginning at each stop, and would keep
-        the cells of simulated worlds alive after their end.
+        That would keep the cells of simulated worlds alive after their end; and a cell's supervisor knows it.
         """
         cell = cls(*args, **kwargs)
         cell._start_actor_loop()
@@ -339,7 +323,6 @@ class Cell(Actor):
         self._incarnate()
 
     def on_receive(self, message: Any) -> Any:
-        kind = type(message)
         if isinstance(message, _Fired):
             if message.ctx is not self.ctx or not message.ctx.take(message):
                 return None
@@ -348,8 +331,8 @@ class Cell(Actor):
             if message.ctx is not self.ctx:
                 return None
             message = message.reply(message.outcome)
-        elif kind in _FOR_CELL:
-            return _FOR_CELL[kind](self, message)
+        elif type(message) in _FOR_CELL:
+            return _FOR_CELL[type(message)](self, message)
         if self.behaviour is None:
             self._stash.append(message)  # control mail for a behaviour that is down: few by nature
             return None

@@ -340,6 +340,23 @@ class _Pending:
         return Objects(kind=self._of.kind, entries=self.entries, replace=self._of.replace, epoch=self._of.epoch)
 
 
+class Flag:
+    """All of a ``threading.Event`` that is asked of a cell, in 40 B instead of 1 kB: who supervises it is told of its end."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def is_set(self) -> bool:
+        """Whether it has been set."""
+        return self._set
+
+    def set(self) -> None:
+        """For good."""
+        self._set = True
+
+
 def _popped(take: Callable[..., T], *place: int) -> T | None:
     try:
         return take(*place)
