@@ -457,7 +457,7 @@ class Cell(Actor):
 
     def _announce(self, down: Down) -> None:
         self.last_down = down
-        watchers = (*self._monitors, *([self._supervisor] if self._supervisor else ()))
+        watchers = [*([self._supervisor] if self._supervisor else []), *self._monitors]
         for ref in {ref.actor_urn: ref for ref in watchers}.values():  # a supervisor may watch as well: once is enough
             if ref.is_alive():
                 try:

@@ -287,6 +287,7 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
                  statistic="log_lines_dropped"),
         _counter("muster_recordings_total", "Tapes begun, ended, cut short and refused.", "what"),
         _gauge("muster_recording", "1 while a tape runs."),
+        _counter("muster_shell_changes_total", "Commands of the shell that changed something, by their name.", "what"),
         _gauge("muster_statistics_up", "1 where the statistics could be read at this scrape.", statistic="statistics_up"),
         _gauge("muster_build_info", "Always 1, with the version.", "version"),
     ),

@@ -231,6 +231,9 @@ class Metrics:
     def _recording_refused(self, _fact: events.RecordingRefused) -> None:
         self._inc("muster_recordings_total", "refused")
 
+    def _command_given(self, fact: events.CommandGiven) -> None:
+        self._inc("muster_shell_changes_total", fact.command.partition(" ")[0])
+
     def _recorded(self, what: str, *, runs: int) -> None:
         self._inc("muster_recordings_total", what)
         self._made["muster_recording"].set(runs)
@@ -274,6 +277,7 @@ _COUNTED_BY: dict[type[Fact], str] = {
     events.RecordingEnded: "_recording_ended",
     events.RecordingCut: "_recording_cut",
     events.RecordingRefused: "_recording_refused",
+    events.CommandGiven: "_command_given",
 }
 
 

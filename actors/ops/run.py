@@ -178,14 +178,11 @@ def run_operator(loaded: Loaded, *, build: Callable[[Settings, Facts], Engine] |
         engine = (build or _real)(settings, Both((logs, metrics)))
         metrics.watch_statistics(lambda: {**engine.statistics(), "log_lines_dropped": logs.statistics()["dropped"]})
         stopping = Stopping(logs)
-        with (
-            stopping.installed(),
-            _listening(settings, engine, stopping, metrics) as port,
-            _inspected(loaded, engine, stopping, logs),
-        ):
+        with stopping.installed(), _listening(settings, engine, stopping, metrics) as port:
             _tell_start(logs, loaded, port)
-            engine.start()
-            code = _until_the_end(engine, stopping, settings.grace_s, clock, logs)
+            with _inspected(loaded, engine, stopping, logs):
+                engine.start()
+                code = _until_the_end(engine, stopping, settings.grace_s, clock, logs)
         logs.line("info", "operator_ended", code=code.value, meaning=code.meaning)
     except MemoryError:
         code = ExitCode.FATAL  # nothing that could be said would fit

@@ -281,6 +281,7 @@ class Slow:
     def ready(self): return True, []
     alive = ready
     def statistics(self): return {}
+    def inspection(self, *_): return None
 
 sys.exit(run_operator(load({"backend-url": "http://a", "listen": "off"}), build=lambda *_: Slow()))
 """
