@@ -276,10 +276,9 @@ class ClusterActor(Behaviour):
         if plan is None:
             return
         self._awaiting = 0
+        self.ctx.cancel("pause")
         if (pause_s := self._pauses.get(self.key, 0.0) - started_s) > 0:
             self.ctx.schedule("pause", pause_s, LookAgain())  # a command's pause ends by the clock alone
-        else:
-            self.ctx.cancel("pause")
         changed = not same(plan.status, self.standing)
         self._execute(plan, changed)
         self.ctx.emit(Reconciled(
@@ -302,18 +301,19 @@ class ClusterActor(Behaviour):
     @property
     def standing(self) -> dict[str, Any]:
         """The status that is being written, else the one last seen on the server."""
-        seen = self._parent.status if self._parent is not None else {}
-        return seen if self._target is None else self._target
+        return self._target or (self._parent.status if self._parent is not None else {})
 
     def _execute(self, plan: Plan, changed: bool) -> None:
         assert self._parent is not None
         asked = {item.key: item for item in plan.repairs}
-        if (fact := planned(self.key, self.standing, plan, self._asked.keys(), self.ctx.clock.now())) is not None:
-            self.ctx.emit(fact)
+        others = asked.keys() != self._asked.keys()
+        if changed or others:
+            now_s, old = self.ctx.clock.now(), self._asked.keys()
+            self.ctx.emit(planned(self.key, self.standing, plan, old, changed=changed, now_s=now_s))
         if changed:
             self._target = plan.status
             self._send_status()
-        if asked.keys() != self._asked.keys() or not self._told_gateway:
+        if others or not self._told_gateway:
             self._repairs.record(plan.repairs)
             self._asked = asked
             self._send_repairs()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from .difference import same
 from .events import Planned, RepairsAnswered, ValveMoved
 from .health import Roll
 from .model import ParentKey, Plan, Policy
@@ -13,41 +13,37 @@ from .valve import limit
 
 __all__ = ["moved", "planned", "repairs_answered", "valve_closed", "valve_moved"]
 
-_COUNTS = ("healthy", "unhealthy", "unknown", "repairing", "observedGeneration")
+_COUNTS = ("healthy", "unhealthy", "unknown", "repairing")
 
 
 def planned(
-    parent: ParentKey, standing: Mapping[str, Any], plan: Plan, asked: Collection[str], now_s: float
-) -> Planned | None:
-    """What this Plan asks for beyond the status that stands and the keys that are ``asked``; None where that is nothing."""
+    parent: ParentKey, standing: Mapping[str, Any], plan: Plan, asked: AbstractSet[str], *, changed: bool, now_s: float
+) -> Planned:
+    """What this Plan asks for beyond the status that stands (``changed``: it is another) and the keys that are ``asked``."""
     wanted = {item.key for item in plan.repairs}
-    changed = not same(plan.status, standing)
-    if not changed and wanted == set(asked):
-        return None
+    look_s = plan.look_again_at_s
     return Planned(
         parent=str(parent),
         status=moved(standing, plan.status) if changed else "",
-        asked=len(wanted.difference(asked)),
-        withdrawn=len(set(asked) - wanted),
-        look_s=None if plan.look_again_at_s is None else plan.look_again_at_s - now_s,
+        asked=len(wanted - asked),
+        withdrawn=len(asked - wanted),
+        look_s=None if look_s is None else look_s - now_s,
     )
 
 
 def moved(standing: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What a reader of the log wants to know of two statuses, in a line. Not all of it: this is told at each change."""
-    words = [
-        f"{name} {standing.get(name)} → {wanted[name]}" for name in _COUNTS if standing.get(name) != wanted.get(name)
-    ]
-    before = standing.get("conditions")
-    reasons = (
-        {c.get("type"): c.get("reason") for c in before if isinstance(c, dict)} if isinstance(before, list) else {}
-    )
-    words += [
-        f"{c['type']} {reasons.get(c['type'])} → {c['reason']}"
-        for c in wanted["conditions"]
-        if reasons.get(c["type"]) != c["reason"]
-    ]
-    return ", ".join(words) or "words"
+    """What a reader of the log wants to know first of two statuses, in a line. It is told at each write, so it is cheap."""
+    words = []
+    for name, before, after in zip(_COUNTS, map(standing.get, _COUNTS), map(wanted.get, _COUNTS), strict=True):
+        if before != after:
+            words.append(f"{name} {before} → {after}")
+    before, after = standing.get("conditions"), wanted["conditions"]
+    if before != after:
+        reason = after[0]["reason"]  # of Ready, which sums up the others
+        first = before[0] if isinstance(before, list) and before else None  # what others may have written there
+        known = isinstance(first, dict) and first.get("reason") == reason
+        words.append("conditions" if known else f"{after[0]['type']} → {reason}")
+    return ", ".join(words)
 
 
 def valve_closed(plan: Plan) -> bool:

@@ -64,20 +64,15 @@ def test_the_brief_form_has_the_counts_first_and_the_times_last() -> None:
     assert "" == brief({})
 
 
-def test_a_plan_that_asks_for_nothing_is_not_told() -> None:
-    nothing = Plan(status=status(3), repairs=(item("a"),))
-
-    assert planned(KEY, status(3), nothing, {"key-a"}, 0.0) is None
-
-
 def test_a_plan_is_told_by_what_it_changes() -> None:
-    fact = planned(
-        KEY, status(3), Plan(status=status(2, reason="Bad"), repairs=(item("b"),), look_again_at_s=9.0), {"key-a"}, 4.0
-    )
+    plan = Plan(status=status(2, reason="Bad"), repairs=(item("b"),), look_again_at_s=9.0)
+    fact = planned(KEY, status(3), plan, {"key-a"}, changed=True, now_s=4.0)
 
-    assert fact is not None
-    assert ("healthy 3 → 2, Ready Ready → Bad", 1, 1, 5.0) == (fact.status, fact.asked, fact.withdrawn, fact.look_s)
-    assert "words" == moved(status(3), status(3))
+    assert ("healthy 3 → 2, Ready → Bad", 1, 1, 5.0) == (fact.status, fact.asked, fact.withdrawn, fact.look_s)
+    assert "" == planned(KEY, status(3), plan, {"key-b"}, changed=False, now_s=4.0).status
+    assert "conditions" == moved(status(3, at="1"), status(3, at="2"))
+    for seen in ({}, {"conditions": "nonsense"}, {"conditions": []}, {"conditions": [7]}):
+        assert "healthy None → 3, Ready → Ready" == moved(seen, status(3))
 
 
 def test_a_plan_is_shown_by_its_differences_with_reasons() -> None:
