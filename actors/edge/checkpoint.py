@@ -29,7 +29,7 @@ _LANES = ("_control", "_objects", "_ordinary")
 _FLAGS = ("closed", "held", "refuses_asks", "_round_end")
 _TREE = ("refs", "store", "ledger", "pauses", "end", "stopped", "overdue")
 # Functions from there tell the process something (drained, cancel a timer): in a replay nobody listens.
-_OUTSIDE = ("actors.edge.", "actors.ops.")
+_OUTSIDE = ("actors.edge.", "actors.insight.", "actors.ops.")
 _LOCKS = ("lock", "RLock")
 
 

@@ -109,7 +109,7 @@ class Collector:
         policy = system.settings.policy
         counts, children = self._records(key, uid)
         gateway = behaviour_of(system.refs.get(GATEWAY), BatchGatewayActor)
-        pause_s = getattr(system, "pauses", {}).get(key)
+        pause_s = system.pauses.get(key)
         return Situation(
             now_s=now_s,
             key=key,

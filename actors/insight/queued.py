@@ -51,10 +51,13 @@ def _ahead(queue: Queue, lane: _Lane) -> dict[int, int]:
         if own and lane in ring:
             turn = ring.index(lane)
             spent = (queue._quantum - lane.credit[rank]) % queue._quantum  # of the turn that has begun
-            first, later = _Shares(ready[:turn]), _Shares(ready[turn + 1 :])
+            front = ready[0] if turn else 0  # whose turn has begun: it gives up what is left of it first
+            left = ring[0].credit[rank] or queue._quantum
+            first, later = _Shares(ready[1:turn]), _Shares(ready[turn + 1 :])
             for place, (_, ticket) in enumerate(own):
                 turns = (place + spent) // queue._quantum * queue._quantum
-                found[ticket] = before + place + first.sum(turns + queue._quantum) + later.sum(turns)
+                others = min(front, turns + left) + first.sum(turns + queue._quantum) + later.sum(turns)
+                found[ticket] = before + place + others
         before += sum(ready)
     return found
 

@@ -192,6 +192,12 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
         _counter("muster_objects_refused_total", "Objects that could not be read and were left out.", "kind"),
         _counter("muster_parents_missing_total", "Parents that children name and that are not there.", "kind"),
         _counter("muster_parents_disputed_total", "Children that name several parents.", "kind"),
+        _counter(
+            "muster_causes_total",
+            "What parents' actors told of their looks: deferred, suppressed (mail with nothing to look at), planned (a Plan "
+            "that asks for something), answered (repairs).",
+            "what",
+        ),
         _counter("muster_audit_differences_total", "Records that differed from the server: each is a bug.", "kind"),
         _counter("muster_readers_chosen_total", "Kinds that were given to a thread or to a process to read.", "kind", "reader"),
         _counter("muster_reader_processes_total", "Reader processes: started, or why they are dead.", "kind", "what"),

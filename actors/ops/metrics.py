@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -73,6 +74,8 @@ class Metrics:
         self._reconcile_s = self._made["controller_runtime_reconcile_time_seconds"].labels("cluster")
         self._reconcile_wait_s = self._made["muster_reconcile_wait_seconds"]
         self._count = {fact: getattr(self, name) for fact, name in _COUNTED_BY.items()}
+        for cause, what in _CAUSES.items():
+            self._count[cause] = partial(_once, self._made["muster_causes_total"].labels(what).inc)
 
     def __call__(self, fact: Fact) -> None:
         """Count a fact; one that nothing here counts is no error."""
@@ -239,6 +242,14 @@ class Metrics:
         self._made["muster_recording"].set(runs)
 
 
+def _once(inc: Callable[[], None], _fact: Fact) -> None:
+    inc()
+
+
+_CAUSES: dict[type[Fact], str] = {
+    events.LookDeferred: "deferred", events.NewsSuppressed: "suppressed", events.Planned: "planned",
+    events.RepairsAnswered: "answered",
+}  # fmt: skip
 _COUNTED_BY: dict[type[Fact], str] = {
     events.ActorCrashed: "_actor_crashed",
     events.ActorRestarted: "_actor_restarted",

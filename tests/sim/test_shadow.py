@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from actors.core.errors import SettingsError
 from actors.core.events import ShadowDiffered
 from actors.core.model import Policy, Share
+from actors.edge.settings_load import load, require_backend
 from actors.insight.shadow import Shadow
 from actors.sim.harness import CLUSTERS, SimulatedFleet
 from actors.sim.reader import SimReader
@@ -103,3 +105,9 @@ def test_no_difference_in_any_order_of_turns(seed: int) -> None:
     beside.turbulence(12)
 
     assert 0 == beside.shadow.statistics()["differed"], beside.facts()
+
+
+def test_a_shadow_needs_no_backend() -> None:
+    require_backend(load({"shadow": "true"}, {}, None))
+    with pytest.raises(SettingsError, match="backend-url"):
+        require_backend(load({}, {}, None))

@@ -78,7 +78,10 @@ def every_fact() -> list[type[Fact]]:
 
 @pytest.mark.parametrize("fact_class", every_fact(), ids=lambda each: str(each.__name__))
 def test_every_fact_can_be_logged(fact_class: type[Fact]) -> None:
-    values = {"str": "x", "int": 1, "float": 0.5, "bool": True, "float | None": None, "tuple[str, ...]": ("x",)}
+    values = {
+        "str": "x", "int": 1, "float": 0.5, "bool": True, "float | None": None,
+        "tuple[str, ...]": ("x",), "Mapping[str, int]": {"x": 1},
+    }  # fmt: skip
     fact = fact_class(**{each.name: values[str(each.type)] for each in attrs.fields(fact_class)})
 
     (line,) = logged(fact, level="debug")

@@ -39,7 +39,10 @@ def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
 
 
 def made(fact_class: type[Fact], **over: Any) -> Fact:
-    examples = {"str": "x", "int": 3, "float": 0.5, "bool": True, "float | None": 0.25, "tuple[str, ...]": ("x",)}
+    examples = {
+        "str": "x", "int": 3, "float": 0.5, "bool": True, "float | None": 0.25,
+        "tuple[str, ...]": ("x",), "Mapping[str, int]": {"x": 1},
+    }  # fmt: skip
     return fact_class(**{each.name: examples[str(each.type)] for each in attrs.fields(fact_class)} | over)
 
 
@@ -220,5 +223,5 @@ def test_no_label_could_name_an_object() -> None:
     assert labels == {
         "actor", "answer", "by", "code", "controller", "host", "kind", "method", "name", "operation", "outcome", "place",
         "reader",
-        "pool", "reason", "result", "state", "status", "supervisor", "to", "type", "verb", "version", "what", "why",
+        "pool", "reason", "result", "state", "status", "supervisor", "to", "type", "verb", "verdict", "version", "what", "why",
     }  # fmt: skip

@@ -67,7 +67,10 @@ class Watcher:
 
 def drive_facts(watcher: Watcher) -> None:
     """Each fact twice: the first makes its series, the second moves it."""
-    examples = {"str": "x", "int": 3, "float": 0.5, "bool": True, "float | None": 0.25, "tuple[str, ...]": ("x",)}
+    examples = {
+        "str": "x", "int": 3, "float": 0.5, "bool": True, "float | None": 0.25,
+        "tuple[str, ...]": ("x",), "Mapping[str, int]": {"x": 1},
+    }  # fmt: skip
     made = Metrics(version="1", workers=2, operations=["x"])
     found = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Fact)]
     for fact_class in found:

@@ -26,13 +26,15 @@ from actors.core.decode import Decoder
 from actors.core.fleet import MUSTER_FLEET
 from actors.core.health import Roll
 from actors.core.intake import Intake
-from actors.core.model import Child, Item, Now, Parent, ParentKey, ParentSpec, Policy
+from actors.core.model import Child, Item, Now, Parent, ParentKey, ParentSpec, Policy, Share
 from actors.core.ports import Later, Objects, Written
 from actors.core.quantity import Quota
 from actors.core.quota import Ledger
 from actors.core.reconcile import Children, reconcile
 from actors.core.repairs import Repairs
+from actors.core.situation import AttemptSeen, ClusterSeen, GatewaySeen, ItemSeen, PlaceSeen, Situation
 from actors.core.stream import Stream
+from actors.core.why import why
 from actors.directory import DirectoryActor, Phase
 from actors.gateway import BatchGatewayActor
 from actors.mailbox import _Pending
@@ -275,6 +277,31 @@ def probe_wanted_while_closing() -> Any:
     return entry.wake_again
 
 
+def probe_why(debounce_s: float | None = None, **gateway: Any) -> tuple[str, float | None]:
+    """One sick child, asked for and ready in the queue, ten seconds after our start."""
+    sick = child()
+    status = {"observedGeneration": 1, "kinds": [{"kind": sick.kind, "healthy": 0, "unhealthy": 1, "unknown": 0}]}
+    parent = Parent(kind="Cluster", key=HOME, uid="p", version=1, generation=1, spec=ParentSpec(), status=status)
+    attempts = {sick.uid: AttemptSeen(key="k", asked_s=1.0, answered_s=None)}
+    items = {sick.uid: ItemSeen(key="k", place="ready", at_s=1.0)}
+    first = why(Situation(
+        now_s=10.0, key=HOME, parent=parent, policy=Policy(max_unhealthy=Share(percent=100.0)), children={sick.uid: sick},
+        counts={sick.kind: (0, 1, 0)}, place=PlaceSeen(phase="awake"), gateway=GatewaySeen(items=items, **gateway),
+        cluster=ClusterSeen(attempts=attempts, asked=frozenset("k"), debounce_s=debounce_s, due_s=10.5),
+    )).first  # fmt: skip
+    return first.code, first.until_s
+
+
+def probe_plan() -> list[str]:
+    fleet = SimulatedFleet()
+    fleet.cluster("c")
+    for number in range(3):
+        fleet.node(f"n{number}", "c", healthy=number > 0)
+    fleet.start()
+    fleet.run(3.0)
+    return fleet.repaired()
+
+
 PROBES: dict[str, Callable[[], Any]] = {
     "list-older-than-what-was-seen-is-taken": probe_old_list,
     "bookmark-is-ignored": probe_bookmark,
@@ -301,6 +328,11 @@ PROBES: dict[str, Callable[[], Any]] = {
     "pause-ends-for-all-at-once": probe_pause,
     "refused-half-counts-for-the-breaker": probe_refused_part,
     "parent-wanted-while-its-actor-ends-is-forgotten": probe_wanted_while_closing,
+    "why-overlooks-the-cold-start": lambda: probe_why(opens_s=60.0),
+    "why-blames-the-valve": lambda: probe_why(slot_s=60.0),
+    "why-tells-a-time-that-is-over": lambda: probe_why(debounce_s=9.9),
+    "why-says-converged-while-repairs-wait": lambda: probe_why(slot_s=60.0),
+    "look-does-less-than-was-planned": probe_plan,
 }
 
 
