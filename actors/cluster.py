@@ -23,8 +23,9 @@ from attrs import evolve
 from .actor import Behaviour, Context, Ref
 from .core import reconcile as pure
 from .core.conflicts import Conflicts
-from .core.debounce import Debounce
+from .core.debounce import INSTANT_S, Debounce
 from .core.difference import same
+from .core.echo import is_news
 from .core.events import AuditDiffered, LookDeferred, NewsSuppressed, Reconciled, RecordSkipped
 from .core.fleet import FleetDefinition
 from .core.health import Roll
@@ -62,7 +63,6 @@ REFUSED_FIRST_S = 1.0  # RBAC and CRDs may be a moment late after a server's sta
 REFUSED_RETRY_S = 30.0  # else a status the server refuses is somebody's to mend: doubles up to this
 AUDIT_PERIOD_S = 1800.0  # the counts against a recount; arbitrary: they differ only if there is a bug
 WISHES_KEPT = 3  # one is written, one may follow before the answer is here, one is new; beyond, an echo costs a look
-_INSTANT_S = 1e-6  # two instants nearer than this are one: sums of floats differ
 PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
 
 
@@ -74,8 +74,8 @@ class ClusterActor(Behaviour):
 
     __slots__ = (
         "_asked", "_awaiting", "_backend", "_cause", "_child_kinds", "_closing", "_conflicts", "_debounce", "_defaults",
-        "_directory", "_due_s", "_fleet", "_gateway", "_idle_s", "_missing", "_parent", "_pauses", "_policy", "_refusals",
-        "_repairs", "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred", "_target", "_told_gateway",
+        "_directory", "_fleet", "_gateway", "_idle_s", "_missing", "_parent", "_pauses", "_policy", "_refusals", "_repairs",
+        "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred", "_target", "_timer_s", "_told_gateway",
         "_valve_closed", "_watcher", "_wished", "key", "turned_down",
     )  # fmt: skip
 
@@ -100,7 +100,7 @@ class ClusterActor(Behaviour):
         self._closing: set[str] | None = None  # while passivating: kinds whose last mail has not come yet
         self._stirred = False  # something came while passivating
         self._debounce = Debounce()
-        self._due_s = 0.0
+        self._timer_s = 0.0
         self._cause = ""
         self._roll = Roll(self._child_kinds, key)
         self._repairs = Repairs(fleet.operation)
@@ -130,7 +130,10 @@ class ClusterActor(Behaviour):
         if isinstance(message, Objects):
             self._objects(message)
         elif isinstance(message, DebounceEnded):
-            self._quiet()
+            if self._debounce.pending and self.due_s > self.ctx.clock.now() + INSTANT_S:
+                self._await_quiet()
+            else:
+                self._look("changed")
         elif isinstance(message, LookAgain):
             self._look("deadline")
         elif isinstance(message, StatusAnswered):
@@ -207,9 +210,6 @@ class ClusterActor(Behaviour):
             self._withdraw_all()
             self._reset()
             return True
-        return self._drop(uid)
-
-    def _drop(self, uid: str) -> bool:
         self._repairs.forget(uid)
         return self._roll.drop(uid)
 
@@ -226,15 +226,8 @@ class ClusterActor(Behaviour):
             self._conflicts.ended()
         self._parent = parent
         self._policy = self._defaults.over(parent.spec)
-        if old is None or old.generation != parent.generation or old.deleting != parent.deleting:
-            return True
-        if parent.version == old.version or old.spec != parent.spec:
-            return old.spec != parent.spec
-        if self._awaiting:
-            return True  # the newer object that a conflict spoke of
-        if any(same(status, parent.status) for _, status in self._wished):
-            return False  # the echo of a wish of ours came before its answer
-        return self._target is not None or not same(old.status, parent.status)
+        wished, pending = (status for _, status in self._wished), self._target is not None
+        return old is None or is_news(old, parent, awaited=self._awaiting > 0, wished=wished, pending=pending)
 
     def _changed(self, cause: str) -> None:
         self._stirred = True
@@ -243,28 +236,22 @@ class ClusterActor(Behaviour):
             return
         if self._closing is None:
             self.ctx.cancel("idle")
-        now_s = self.ctx.clock.now()
         first = not self._debounce.pending
-        self._debounce.changed(now_s)
-        due_s = self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
-        if first or due_s < self._due_s:  # in a flood, one timer made anew for each change is one too many
-            self._arm(due_s, now_s)
+        self._debounce.changed(now_s := self.ctx.clock.now())
+        if first or self.due_s < self._timer_s:
+            self._await_quiet()
         if first:
-            self.ctx.emit(LookDeferred(parent=str(self.key), cause=cause, after_s=due_s - now_s))
+            self.ctx.emit(LookDeferred(parent=str(self.key), cause=cause, after_s=self.due_s - now_s))
 
-    def _arm(self, due_s: float, now_s: float) -> None:
-        self._due_s = due_s
-        self.ctx.schedule("debounce", due_s - now_s, DebounceEnded())
+    @property
+    def due_s(self) -> float:
+        """When to look, while a change waits for it."""
+        return self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
 
-    def _quiet(self) -> None:
-        """The debounce has ended, unless there were more changes since its timer was made."""
-        if self._debounce.pending:
-            now_s = self.ctx.clock.now()
-            due_s = self._debounce.due_at(self._policy.debounce_quiet_s, self._policy.debounce_max_s)
-            if due_s - now_s > _INSTANT_S:
-                self._arm(due_s, now_s)
-                return
-        self._look("changed")
+    def _await_quiet(self) -> None:
+        """Make the one timer; where more changes come it finds out, and waits for the rest."""
+        self._timer_s = self.due_s
+        self.ctx.schedule("debounce", self._timer_s - self.ctx.clock.now(), DebounceEnded())
 
     # --- reconcile ----------------------------------------------------------------------------------------------------
     def _look(self, cause: str) -> None:
@@ -343,9 +330,8 @@ class ClusterActor(Behaviour):
         ))  # fmt: skip
 
     def _send_repairs(self) -> None:
-        told = self._backend.reachable is not None
-        wish = RepairsWanted(parent=self.key, items=tuple(self._asked.values()), reply_to=self.ctx.ref, told=told)
-        self.ctx.tell(self._gateway, wish)
+        items, told = tuple(self._asked.values()), self._backend.reachable is not None
+        self.ctx.tell(self._gateway, RepairsWanted(parent=self.key, items=items, reply_to=self.ctx.ref, told=told))
         self._told_gateway = True
 
     def _withdraw_all(self) -> None:
@@ -370,11 +356,7 @@ class ClusterActor(Behaviour):
 
     def _abandon(self) -> None:
         """What we have taken back and have no answer for is not going to be answered."""
-        if self._repairs.abandon(self._asked):
-            self._place_freed()
-
-    def _place_freed(self) -> None:
-        if self._policy.in_flight_max is not None:
+        if self._repairs.abandon(self._asked) and self._policy.in_flight_max is not None:
             self._changed("place")  # somebody may wait for it
 
     # --- answers ------------------------------------------------------------------------------------------------------
@@ -393,8 +375,7 @@ class ClusterActor(Behaviour):
                 self._changed("overwritten")
             self._stay()
             return
-        # What is on the server decides: look again.
-        if answer.state is StatusState.CONFLICT:
+        if answer.state is StatusState.CONFLICT:  # what is on the server decides
             if self._parent is not None and self._parent.version > self._sent_version:
                 self._look("conflict")  # the newer object is here already
             else:
@@ -448,8 +429,8 @@ class ClusterActor(Behaviour):
         if refused:
             self._changed("withdrawn")  # the gateway saw fresher news than we have; they are on their way here too
             return
-        if freed:
-            self._place_freed()
+        if freed and self._policy.in_flight_max is not None:
+            self._changed("place")
         if not self.ctx.scheduled("look"):
             self.ctx.schedule("look", message.at_s + cooldown_s - self.ctx.clock.now(), LookAgain())
 
@@ -499,19 +480,13 @@ class ClusterActor(Behaviour):
 
     # --- audit --------------------------------------------------------------------------------------------------------
     def on_start(self) -> None:
-        self._next_audit()
-
-    def _next_audit(self) -> None:
         self.ctx.schedule("audit", self.ctx.random.uniform(0.5, 1.0) * AUDIT_PERIOD_S, AuditDue())
 
     def _audit(self) -> None:
         """Compare the incremental counts with a recount; repair and report a difference (it is a bug)."""
-        self._next_audit()
+        self.on_start()
         self._abandon()
-        fresh = self._roll.recount()
-        differing = [kind for kind, counts in fresh.items() if counts != self._roll.counts[kind]]
-        if differing:
-            self._roll.counts = fresh
+        if differing := self._roll.audit():
             self.ctx.emit(AuditDiffered(kind=differing[0], differences=len(differing), sample=str(self.key)))
             self._changed("audit")
 

@@ -6,6 +6,9 @@ field); the longest wait bounds it. Deadlines and retries do not come through he
 
 from __future__ import annotations
 
+INSTANT_S = 1e-6
+"""Two instants nearer than this are one: sums of floats differ."""
+
 
 class Debounce:
     """One parent's pending look. All times are seconds on our clock."""
@@ -30,9 +33,10 @@ class Debounce:
         self.changes += 1
 
     def due_at(self, quiet_s: float, max_s: float) -> float:
-        """When to look. Only while pending."""
-        assert self.first_s is not None
-        return min(self.last_s + quiet_s, self.first_s + max_s)
+        """When to look; of no meaning while nothing is pending. Any thread."""
+        first_s = self.first_s
+        quiet_at_s = self.last_s + quiet_s
+        return quiet_at_s if first_s is None else min(quiet_at_s, first_s + max_s)
 
     def looked(self, now_s: float) -> tuple[int, float | None]:
         """The look has begun: later changes start anew. How many it is for, and how long the first has waited (None: none)."""

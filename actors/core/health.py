@@ -107,6 +107,13 @@ class Roll:
         counts = self.counts.values()
         return Counts(sum(c.healthy for c in counts), sum(c.unhealthy for c in counts), sum(c.unknown for c in counts))
 
+    def audit(self) -> list[str]:
+        """Put the counts right by a recount; the kinds in which they were wrong."""
+        fresh = self.recount()
+        wrong = [kind for kind, counts in fresh.items() if counts != self.counts[kind]]
+        self.counts = fresh
+        return wrong
+
     def recount(self) -> dict[str, Counts]:
         """The counts from the records alone. Differs from ``counts`` only if there is a bug."""
         fresh = {kind: Counts() for kind in self.counts}

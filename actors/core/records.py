@@ -113,9 +113,10 @@ class Shelf(Mapping[str, Child]):
 class ChildRecords(Mapping[str, Child]):
     """The children of one kind by uid and by parent."""
 
-    __slots__ = ("_by_parent", "made", "shelves", "where")
+    __slots__ = ("_by_parent", "kind", "made", "shelves", "where")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self._by_parent: dict[ParentKey | None, Shelf] = {}
         self.shelves: dict[int, Shelf] = {}
         self.made = 0  # shelves, ever
@@ -131,7 +132,7 @@ class ChildRecords(Mapping[str, Child]):
         home = self._by_parent.get(child.parent)
         if home is None:
             self.made += 1
-            home = self._by_parent[child.parent] = self.shelves[self.made] = Shelf(child.kind, child.parent, self.made)
+            home = self._by_parent[child.parent] = self.shelves[self.made] = Shelf(self.kind, child.parent, self.made)
         home.put(child)
         self.where.put(key, b"%d" % home.number)
         return old
@@ -155,7 +156,7 @@ class ChildRecords(Mapping[str, Child]):
 
     def copy(self) -> ChildRecords:
         """The same records for another owner; what neither changes is there once."""
-        other = ChildRecords()
+        other = ChildRecords(self.kind)
         other.replace(self)
         return other
 
@@ -165,17 +166,18 @@ class ChildRecords(Mapping[str, Child]):
         self.shelves = {number: shelf.copy() for number, shelf in other.shelves.items()}
         self._by_parent = {shelf.parent: shelf for shelf in self.shelves.values()}
 
-    def shelf_of(self, kind: str, parent: ParentKey | None) -> Shelf:
+    def shelf_of(self, parent: ParentKey | None) -> Shelf:
         """Where that parent's children are put; a new one where it has none."""
         shelf = self._by_parent.get(parent)
         if shelf is None:
             self.made += 1
-            shelf = self._by_parent[parent] = self.shelves[self.made] = Shelf(kind, parent, self.made)
+            shelf = self._by_parent[parent] = self.shelves[self.made] = Shelf(self.kind, parent, self.made)
         return shelf
 
     def of(self, parent: ParentKey) -> Shelf:
         """That parent's children by uid. A live view: copy it before handing it on."""
-        return self._by_parent.get(parent) or Shelf("", parent)
+        shelf = self._by_parent.get(parent)
+        return Shelf(self.kind, parent) if shelf is None else shelf
 
     def uids(self) -> Iterator[str]:
         """Every uid there is."""
@@ -238,8 +240,7 @@ class Packer:
     """
 
     def __init__(self, kind: str) -> None:
-        self._kind = kind
-        self._records = ChildRecords()
+        self._records = ChildRecords(kind)
         self._family: list[Child] = []
 
     def add(self, children: Iterable[Child]) -> None:
@@ -251,7 +252,7 @@ class Packer:
 
     def add_rows(self, parent: ParentKey | None, rows: Iterable[tuple[bytes, bytes]], count: int) -> None:
         """A whole parent's, which are packed already."""
-        self._records.shelf_of(self._kind, parent).rows.fill(rows, count)
+        self._records.shelf_of(parent).rows.fill(rows, count)
 
     def done(self) -> ChildRecords:
         """All that were added."""
@@ -263,7 +264,7 @@ class Packer:
         return self._records
 
     def _shelve(self) -> None:
-        shelf = self._records.shelf_of(self._kind, self._family[0].parent)
+        shelf = self._records.shelf_of(self._family[0].parent)
         if not shelf:
             shelf.fill(self._family)
         else:  # of a parent that came before
@@ -276,7 +277,7 @@ class RecordStore:
     """All kinds. Implements the read-only port ``Records``."""
 
     def __init__(self, child_kinds: tuple[str, ...]) -> None:
-        self.children: dict[str, ChildRecords] = {kind: ChildRecords() for kind in child_kinds}
+        self.children: dict[str, ChildRecords] = {kind: ChildRecords(kind) for kind in child_kinds}
         self.parents: dict[ParentKey, Parent] = {}
         self.parents_listed = False  # set by the parents' watcher after its first complete list
 

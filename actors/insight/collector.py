@@ -218,7 +218,7 @@ def _cluster(actor: ClusterActor) -> ClusterSeen:
         if attempt is not None and attempt.incident == child.incident:
             attempts[uid] = AttemptSeen(key=attempt.key, asked_s=attempt.since_s, answered_s=attempt.answered_s)
     return ClusterSeen(
-        missing=tuple(sorted(actor._missing)), debounce_s=actor._debounce.first_s, due_s=actor._due_s,
+        missing=tuple(sorted(actor._missing)), debounce_s=actor._debounce.first_s, due_s=actor.due_s,
         writing=actor._target is not None, turned_down=actor.turned_down if actor.ctx.scheduled("write") else None,
         counts={kind: counts.as_tuple() for kind, counts in roll.counts.items()}, eligible=eligible,
         skipped=frozenset(actor._skipped), attempts=attempts, asked=frozenset(actor._asked), places=repairs.places(eligible),

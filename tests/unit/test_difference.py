@@ -71,7 +71,8 @@ def test_a_plan_is_told_by_what_it_changes() -> None:
     assert ("healthy 3 → 2, Ready → Bad", 1, 1, 5.0) == (fact.status, fact.asked, fact.withdrawn, fact.look_s)
     assert "" == planned(KEY, status(3), plan, {"key-b"}, changed=False, now_s=4.0).status
     assert "conditions" == moved(status(3, at="1"), status(3, at="2"))
-    for seen in ({}, {"conditions": "nonsense"}, {"conditions": []}, {"conditions": [7]}):
+    others: list[dict[str, object]] = [{}, {"conditions": "nonsense"}, {"conditions": []}, {"conditions": [7]}]
+    for seen in others:
         assert "healthy None → 3, Ready → Ready" == moved(seen, status(3))
 
 

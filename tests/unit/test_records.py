@@ -32,7 +32,7 @@ def test_a_child_is_found_under_its_parent_only() -> None:
 
 def test_a_child_that_moves_is_found_with_its_new_parent() -> None:
     """And with the old one no more; the others stay where they are."""
-    records = ChildRecords()
+    records = ChildRecords("K")
     for uid in ("a", "b"):
         records.put(child(uid))
 
@@ -49,7 +49,7 @@ def test_a_child_that_moves_is_found_with_its_new_parent() -> None:
 
 
 def test_a_newer_record_replaces_the_older() -> None:
-    records = ChildRecords()
+    records = ChildRecords("K")
     assert records.put(child("a")) is None
     records.put(child("a", version=2, healthy=False))
 
@@ -59,7 +59,7 @@ def test_a_newer_record_replaces_the_older() -> None:
 
 def test_what_is_dropped_is_gone_everywhere() -> None:
     """A second drop finds nothing: deletions repeat."""
-    records = ChildRecords()
+    records = ChildRecords("K")
     for uid in ("a", "b"):
         records.put(child(uid))
 
@@ -70,7 +70,7 @@ def test_what_is_dropped_is_gone_everywhere() -> None:
 
 def test_a_parent_without_children_takes_no_room() -> None:
     """A million parents may come and go in a process's life; one with children left stays."""
-    records = ChildRecords()
+    records = ChildRecords("K")
     for uid in ("a", "b", "c"):
         records.put(child(uid))
 
@@ -105,7 +105,7 @@ UUID = "0b0aa5c5-4d21-4c4f-8a41-6a4f8b2f3a10"
 @pytest.mark.parametrize("parent", [ONE, None, ParentKey("", "all")])
 def test_every_record_comes_back_as_it_was_put(fields: dict[str, Any], parent: ParentKey | None) -> None:
     """Whatever a server, or somebody's agent, may write into it."""
-    record, records = _made(parent, **fields), ChildRecords()
+    record, records = _made(parent, **fields), ChildRecords("K")
     records.put(record)
 
     assert (records.get(record.uid), list(records.values())) == (record, [record])
@@ -135,7 +135,7 @@ def test_nothing_packed_is_nothing() -> None:
 
 
 def test_a_mapping_says_what_is_not_there() -> None:
-    records = ChildRecords()
+    records = ChildRecords("K")
     records.put(child("a"))
     for mapping in (records, records.of(ONE)):
         strange: Any = 1
@@ -147,7 +147,7 @@ def test_a_mapping_says_what_is_not_there() -> None:
 
 def test_who_is_well_takes_few_bytes() -> None:
     """45 B and its name's length: what a million of them cost is what this store is for."""
-    records = ChildRecords()
+    records = ChildRecords("K")
     records.put(_made(ONE, healthy=True, uid=UUID, name="node-0000001", version=123_456_789))
 
     assert [len(text) for _, text in records.of(ONE).rows.items()] == [len("node-0000001\n123456789")]
@@ -155,7 +155,7 @@ def test_who_is_well_takes_few_bytes() -> None:
 
 def test_newer_mail_goes_on_top_of_older() -> None:
     """In a mailbox: changed, new, gone, moved, gone without ever having been here. Whose the older is sees nothing of it."""
-    older = ChildRecords()
+    older = ChildRecords("K")
     for uid in ("a", "b", "c", "d"):
         older.put(child(uid))
     newer = older.copy()
@@ -177,7 +177,7 @@ def test_newer_mail_goes_on_top_of_older() -> None:
 def test_a_replacement_is_taken_over_and_is_nobody_elses() -> None:
     """The rows are shared until one of the two changes; parents that came and went before are gone."""
     mail = packed([child("a"), child("b"), child("c", None)])
-    mine = ChildRecords()
+    mine = ChildRecords("K")
     mine.put(child("old", TWO))
     mine.replace(mail)
     assert all(one is two for one, two in zip(mine.of(ONE).rows._buckets, mail.of(ONE).rows._buckets, strict=True))
@@ -197,7 +197,7 @@ def test_packed_at_once_is_as_put_one_by_one(shuffled: bool) -> None:
     children = [child(f"{parent.name}-{n}", parent) for parent in parents for n in range(40)]
     if shuffled:
         random.Random(1).shuffle(children)
-    one_by_one = ChildRecords()
+    one_by_one = ChildRecords("K")
     for each in children:
         one_by_one.put(each)
     at_once = packed(children[:100], [], children[100:])
@@ -211,7 +211,7 @@ def test_packed_at_once_is_as_put_one_by_one(shuffled: bool) -> None:
 
 def test_who_is_absent_from_a_replacement_is_named() -> None:
     """By uid, of any kind of mapping, and of uids of any kind."""
-    records, other = ChildRecords(), ChildRecords()
+    records, other = ChildRecords("K"), ChildRecords("K")
     for uid in ("a", "b", UUID):
         records.put(_made(ONE, uid=uid, name=uid))
     other.put(child("b", TWO))
@@ -220,3 +220,12 @@ def test_who_is_absent_from_a_replacement_is_named() -> None:
     for entries in (other, dict(other)):
         assert sorted(records.absent(entries)) == sorted(["a", UUID])
     assert records.absent(records) == []
+
+
+def test_mail_that_holds_nothing_knows_its_kind() -> None:
+    """A replacement for a parent without children may wait in a mailbox until there is one: it is put on top of it."""
+    entries = ChildRecords("K").of(ONE).copy()
+
+    entries.update({"a": child("a")})
+
+    assert dict(entries) == {"a": child("a")}

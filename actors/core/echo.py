@@ -1,0 +1,28 @@
+"""Whether a new version of the parent is news, or the echo of what we have written ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .difference import same
+from .model import Parent
+
+__all__ = ["is_news"]
+
+
+def is_news(old: Parent, new: Parent, *, awaited: bool, wished: Iterable[dict[str, Any]], pending: bool) -> bool:
+    """Whether there is anything to look at in ``new``, which is no older than ``old``.
+
+    ``awaited``: a conflict spoke of a newer object, and this is it. ``wished``: the statuses that we have asked for and have
+    no answer for, of which this may be the echo. ``pending``: whether there is such a one.
+    """
+    if old.generation != new.generation or old.deleting != new.deleting:
+        return True
+    if new.version == old.version or old.spec != new.spec:
+        return old.spec != new.spec
+    if awaited:
+        return True
+    if any(same(status, new.status) for status in wished):
+        return False  # the echo of a wish came before its answer
+    return pending or not same(old.status, new.status)
