@@ -73,7 +73,12 @@ def commands(parents: int, children: int, rounds: int) -> list[Cost]:
     run = Run(parents, children)
     look = Inspection(run.system, run.dispatcher, memory=Memory(run.dispatcher.clock))
     look.sample()
-    lines = [[each.name] for each in REGISTRY if each.level is Level.PASSIVE and each.name not in NO_COMMAND]
+    parent = str(next(iter(run.system.store.parents)))
+    lines = [
+        [each.name, *(parent for argument in each.arguments if argument.required)]
+        for each in REGISTRY
+        if each.level is Level.PASSIVE and each.name not in NO_COMMAND
+    ]
     lines += [["tree", "--all"], ["queue", "--by", "parent"], ["top", "--by", "handled", "--max", "100"]]
     costs = []
     for words in lines:
