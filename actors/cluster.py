@@ -415,8 +415,7 @@ class ClusterActor(Behaviour):
             self._parent = evolve(parent, version=written.version, status=written.status)
 
     def _items_answered(self, message: ItemsAnswered) -> None:
-        cooldown_s = self._policy.cooldown_s
-        refused = freed = False
+        refused = freed = late = False
         self.ctx.emit(repairs_answered(self.key, [answer.value for answer, _ in message.answers.values()]))
         for key, (answer, _) in message.answers.items():
             asked = self._asked.pop(key, None) is not None
@@ -426,13 +425,14 @@ class ClusterActor(Behaviour):
                 refused |= asked  # else it is the echo of our own withdrawal
             else:
                 self._repairs.answered(key, message.at_s)
+                late |= not asked  # it left before we took it back, and counts as repairing after all
         if refused:
             self._changed("withdrawn")  # the gateway saw fresher news than we have; they are on their way here too
             return
-        if freed and self._policy.in_flight_max is not None:
+        if late or (freed and self._policy.in_flight_max is not None):
             self._changed("place")
         if not self.ctx.scheduled("look"):
-            self.ctx.schedule("look", message.at_s + cooldown_s - self.ctx.clock.now(), LookAgain())
+            self.ctx.schedule("look", message.at_s + self._policy.cooldown_s - self.ctx.clock.now(), LookAgain())
 
     def _backend_state(self, state: BackendState) -> None:
         view = BackendView(reachable=state.reachable, reason=state.reason, message=state.message)

@@ -10,7 +10,7 @@ from actors.actor import Resume
 from actors.cluster import PASSIVATE_PATIENCE_S
 from actors.core.events import AuditDiffered, RecordSkipped
 from actors.core.health import Counts, Roll
-from actors.core.model import Child, Record
+from actors.core.model import Child, Record, Share
 from actors.core.ports import Objects
 from actors.messages import (
     AskAgain,
@@ -226,3 +226,17 @@ def test_an_actor_has_no_more_than_its_slots() -> None:
     desk = Desk().settled(node("a"))
 
     assert set(vars(desk.made)) == {"ctx"}
+
+
+def test_a_repair_that_was_taken_back_too_late_counts_as_repairing() -> None:
+    """The valve closed while its call was under way; its answer changes the count, and nobody else would look."""
+    desk = Desk(cooldown_s=100.0, max_unhealthy=Share(absolute=1), eligible_floor=0).settled(node("a", healthy=False))
+    desk.tell(AskAgain())
+    sent = desk.keys
+    desk.mail(node("b", healthy=False))
+    desk.run(1.0)
+    assert (desk.asked[-1], desk.wishes[-1].status["repairing"]) == ([], 0)
+
+    desk.done(*sent)
+    desk.run(1.0)
+    assert desk.wishes[-1].status["repairing"] == 1
