@@ -140,12 +140,19 @@ class WhyWorld:
         self.flying[call.id] = (self.now, call)
 
     def _call_ended(self, _actor: str, ended: CallEnded) -> None:
+        self.failures += self._given_up(ended.call)
         self.flying.pop(ended.call, None)
         error = ended.outcome.error
         self.failures += error is not None
         self.throttled |= isinstance(error, Throttled)
         if isinstance(error, Refused):
             self.refused.update(item.uid for _, call in self.sent if call.id == ended.call for item in call.items)
+
+    def _given_up(self, call: str) -> bool:
+        """Whether it has been under way for longer than any may be: that is a failure, whatever comes of it later."""
+        settings = self.stage.settings
+        at_s = self.flying[call][0] if call in self.flying else math.inf
+        return self.now - at_s >= settings.call_timeout_s + settings.lateness_s - EPS_S
 
     def _mail(self, kind: str, mail: Objects | StreamChanged) -> None:
         self.up[kind] = mail.up if isinstance(mail, StreamChanged) else self.up.get(kind, False) or mail.replace
@@ -392,8 +399,9 @@ class WhyWorld:
         return "" if self.throttled else "no call was throttled"
 
     def breaker(self, answer: Answer) -> str:
-        """Calls have failed."""
-        return "" if self.failures or self.throttled else "no call has failed"
+        """Calls have failed, or gave no sign in time."""
+        failed = self.failures or self.throttled or any(self._given_up(call) for call in self.flying)
+        return "" if failed else "no call has failed"
 
     def calls_max(self, answer: Answer) -> str:
         """So many are under way."""
