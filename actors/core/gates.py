@@ -46,7 +46,7 @@ GATES: tuple[Gate, ...] = (
          "it is cut and begun anew by itself; if that goes on, look at the network, or `relist` the kind"),
     Gate("watcher-down", _B, "the watcher of a kind is down, or does not come back from a message",
          "it is restarted by itself; `failures` has the traceback"),
-    Gate("directory-held", _B, "the directory, which makes, restarts and subscribes the parents' actors, is down or busy",
+    Gate("directory-held", _B, "the directory, which makes, restarts and tells the parents' actors, is down or busy",
          "it is restarted by itself; `failures` has the traceback, `stacks` where it hangs"),
     Gate("quarantined", _B, "the parent's actor died too often and is left alone",
          "`failures` has the traceback; change the spec, or `unquarantine` it"),
@@ -83,7 +83,7 @@ GATES: tuple[Gate, ...] = (
     Gate("not-asked", _R, "the repair is wanted and its actor has not asked for it: a bug",
          "`kick` the parent, and report it with `bundle`"),
     # --- the gateway ---
-    Gate("gateway-held", _R, "the gateway is down, or the wish waits in its mailbox",
+    Gate("gateway-held", _R, "the gateway is down, or does not read its mail: the wish, or what was due, waits there",
          "it is restarted by itself; `failures` has the traceback"),
     Gate("call-in-flight", _R, "the call with this repair in it is under way"),
     Gate("same-child", _R, "an earlier repair of the same child is still under way"),

@@ -118,6 +118,9 @@ def _seen(s: Situation, uid: str | None, child: str) -> Shut | None:
 def _actor(s: Situation) -> Shut | None:
     """Whether the parent has an actor that works."""
     place, actor = s.place, s.actor
+    due_s = {"down": place.restart_s, "quarantined": place.probe_s}.get(place.phase)
+    if late := _late(s.directory, due_s, s.now_s):
+        return Shut(code="directory-held", text=f"its actor is {place.phase}, and the directory {late}", since_s=due_s)
     if place.phase == "quarantined":
         text = place.why or f"its actor died too often, last of {actor.last_error}"
         return Shut(code="quarantined", text=text, until_s=place.probe_s)
@@ -174,6 +177,8 @@ def _counting(s: Situation) -> Shut | None:
     if cluster is None:
         return None
     if cluster.writing and write is not None and write.retry_s is not None and not write.writing:
+        if late := _late(s.status_actor, write.retry_s, s.now_s):
+            return Shut(code="status-queued", text=f"the StatusActor {late}", since_s=write.since_s)
         text = f"the write failed {write.attempts} times, last of {write.error}"
         return Shut(code="status-retry", text=text, since_s=write.since_s, until_s=write.retry_s)
     down = cluster.turned_down
@@ -315,11 +320,30 @@ def _item(s: Situation, child: Child, key: str, asked_s: float) -> Shut:
     gateway, now_s = s.gateway, s.now_s
     item = gateway.items.get(child.uid) if gateway is not None else None
     if gateway is None or item is None or item.key != key:
-        trouble = _trouble(s.gateway_actor, now_s)
-        if not trouble and not s.gateway_actor.mailbox:
-            return Shut(code="not-asked", text=f"the gateway knows nothing of {child.name}", since_s=asked_s)
-        text = f"the gateway {trouble or f'has {s.gateway_actor.mailbox} messages to read'}"
-        return Shut(code="gateway-held", text=text, since_s=asked_s)
+        return _unheard(s, child, asked_s)
+    if trouble := _trouble(s.gateway_actor, now_s):  # nothing passes the gates behind it
+        return Shut(code="gateway-held", text=f"the gateway {trouble}", since_s=s.gateway_actor.busy_s)
+    shut = _place(s, gateway, child, item, asked_s)
+    if late := _late(s.gateway_actor, shut.until_s, now_s):
+        return Shut(code="gateway-held", text=f"the gateway {late}", since_s=shut.until_s)
+    return shut
+
+
+def _unheard(s: Situation, child: Child, asked_s: float) -> Shut:
+    """The gateway does not know of it: it has not read it, or has lost it by a death of which the actors are yet to hear."""
+    trouble = _trouble(s.gateway_actor, s.now_s) or _unread(s.gateway_actor)
+    if trouble:
+        return Shut(code="gateway-held", text=f"the gateway {trouble}", since_s=asked_s)
+    error = s.gateway_actor.last_error
+    if error and (trouble := _trouble(s.directory, s.now_s) or _unread(s.directory)):
+        text = f"the gateway died of {error}; the directory, which has everybody ask again, {trouble}"
+        return Shut(code="directory-held", text=text)
+    return Shut(code="not-asked", text=f"the gateway knows nothing of {child.name}", since_s=asked_s)
+
+
+def _place(s: Situation, gateway: GatewaySeen, child: Child, item: ItemSeen, asked_s: float) -> Shut:
+    """The gate that it is at in the gateway's queue."""
+    now_s = s.now_s
     if item.place == "flying":
         if item.call_s is None:
             text = f"the call with {child.name} in it was refused; its parts are sent apart"
@@ -385,6 +409,17 @@ def _trouble(actor: ActorSeen, now_s: float) -> str:
     if actor.busy_s is not None and now_s - actor.busy_s > WEDGED_S:
         return f"has not come back from a message for {now_s - actor.busy_s:.0f} s"
     return ""
+
+
+def _unread(actor: ActorSeen) -> str:
+    return f"has {actor.mailbox} messages to read" if actor.mailbox else ""
+
+
+def _late(actor: ActorSeen, due_s: float | None, now_s: float) -> str:
+    """What keeps the actor from what it was to do at ``due_s``, which has passed: then no gate holds it, but the actor does."""
+    if due_s is None or due_s >= now_s:
+        return ""
+    return _trouble(actor, now_s) or _unread(actor)
 
 
 def _parents(s: Situation) -> str:

@@ -245,6 +245,62 @@ def test_what_nobody_knows_has_no_time() -> None:
     assert [{"kind": "Cluster", "age_s": 2.0}, {"kind": "Node", "age_s": 2.0}] == told["news"]
 
 
+UNREAD = ActorSeen(mailbox=6)
+HANGS = ActorSeen(busy_s=NOW_S - 20.0)
+OVERDUE = of("gateway", calls=4, calls_over_s=NOW_S - 12.0)
+RESTART_DUE = of("", place=PlaceSeen(phase="down", restart_s=NOW_S - 3.0), cluster=None)
+PROBE_DUE = of("", place=PlaceSeen(phase="quarantined", probe_s=NOW_S - 3.0), cluster=None)
+RETRY_DUE = both(
+    of("cluster", writing=True), of("", write=WriteSeen(writing=False, since_s=990.0, retry_s=NOW_S - 3.0))
+)
+BEHIND: dict[str, tuple[Change, str, str, str]] = {
+    "a call that is over by now": (OVERDUE, "gateway_actor", "calls-max", "gateway-held"),
+    "a call of its own that is over by now": (
+        item(place="flying", call_s=980.0, call_until_s=NOW_S - 1.0), "gateway_actor", "call-in-flight", "gateway-held"
+    ),
+    "a restart that is due": (RESTART_DUE, "directory", "restarting", "directory-held"),
+    "a probe that is due": (PROBE_DUE, "directory", "quarantined", "directory-held"),
+    "a write that is due again": (RETRY_DUE, "status_actor", "status-retry", "status-queued"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("held", [UNREAD, HANGS], ids=["unread", "hangs"])
+@pytest.mark.parametrize("case", BEHIND)
+def test_a_gate_whose_time_has_passed_is_not_named_but_who_has_not_acted(case: str, held: ActorSeen) -> None:
+    change, actor, gate, holder = BEHIND[case]
+    first = why(both(change, of("", **{actor: held}))(situation())).first
+
+    assert (holder, None) == (first.code, first.until_s)
+    assert ("6 messages" if held is UNREAD else "for 20 s") in first.text
+    assert first.since_s is not None
+    assert first.since_s <= NOW_S
+    assert gate == why(change(situation())).first.code, "nobody is behind: it is about to pass"
+
+
+@pytest.mark.parametrize("code", ["quota", "calls-max", "restarting", "quarantined", "status-retry"])
+def test_a_gate_whose_time_is_to_come_is_named_though_mail_waits(code: str) -> None:
+    mail = of("", gateway_actor=UNREAD, directory=UNREAD, status_actor=UNREAD)
+
+    assert code == why(both(SHUT[code], mail)(situation())).first.code
+
+
+def test_a_gateway_that_hangs_holds_all_that_is_in_its_queue() -> None:
+    first = why(both(SHUT["quota"], of("", gateway_actor=HANGS))(situation())).first
+
+    assert ("gateway-held", NOW_S - 20.0) == (first.code, first.since_s)
+
+
+@pytest.mark.parametrize("directory", [UNREAD, HANGS, DOWN], ids=["unread", "hangs", "down"])
+def test_a_wish_lost_with_the_gateway_is_asked_for_again_by_way_of_the_directory(directory: ActorSeen) -> None:
+    lost = of("gateway", items={})
+    died = of("", gateway_actor=ActorSeen(last_error="ValueError: no"))
+    held = of("", directory=directory)
+
+    assert "directory-held" == why(both(lost, died, held)(situation())).first.code
+    assert "not-asked" == why(both(lost, died)(situation())).first.code, "all have been told"
+    assert "not-asked" == why(both(lost, held)(situation())).first.code, "it has lost nothing"
+
+
 def test_the_page_has_every_gate_once() -> None:
     rows = [line for line in markdown().splitlines() if line.startswith("| `")]
 
