@@ -41,6 +41,7 @@ from actors.core.quota import Quota
 from actors.core.records import ChildRecords, RecordStore
 from actors.core.stream import Stream
 from actors.edge.dispatcher import ThreadDispatcher
+from actors.edge.heap import give_back
 from actors.gateway import GatewaySettings
 from actors.tree import Ports, System, TreeSettings
 
@@ -209,6 +210,7 @@ def measure(stage: str, children: int, per_parent: int, *, objects: bool, asleep
     until(finished)
     cpu_s = time.process_time() - began_s - feeder.making_s
     gc.collect()
+    give_back()  # as the operator does soon after a list
     listed, peak = memory_kib("VmRSS"), memory_kib("VmHWM")
     feeder.beat()
     if asleep:
