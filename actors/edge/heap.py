@@ -9,8 +9,9 @@ from ..core.ports import Facts
 
 __all__ = ["Heap", "give_back"]
 
-CALM_TICKS = 5
-"""Ticks after the newest list: by then its mail has become records, and every parent has been looked at once."""
+AT_TICKS = (3, 10, 30, 90)
+"""Ticks after the newest list. Until its mail has become records, and every parent has been looked at, a thousand children take
+a tick, or a million take thirty."""
 
 
 def give_back() -> bool:
@@ -26,20 +27,20 @@ class Heap:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._ticks_left = 0
+        self._ticks = AT_TICKS[-1]
 
     def tell(self, fact: Fact) -> None:
         """A fact, to be passed on."""
         if isinstance(fact, Listed):
-            self._ticks_left = CALM_TICKS
+            self._ticks = 0
         self._facts(fact)
 
     def tick(self) -> bool:
         """Time has passed; whether something was to be done."""
-        if not self._ticks_left:
+        if self._ticks == AT_TICKS[-1]:
             return False
-        self._ticks_left -= 1
-        if self._ticks_left:
-            return False
-        give_back()
-        return True
+        self._ticks += 1
+        due = self._ticks in AT_TICKS
+        if due:
+            give_back()
+        return due

@@ -22,6 +22,7 @@ from types import FrameType
 from ..core.errors import MusterError
 from ..core.graph import value_of
 from ..core.ports import StreamChanged
+from .heap import Heap
 from .kube import KubeClient
 from .outbox import Outbox, Taken
 from .reader import KubeReader
@@ -96,10 +97,11 @@ class ReadingChild:
     def __init__(self, setup: Setup, reports: int) -> None:
         self._kind, self._reports = setup.kind, reports
         self._outbox = Outbox(held=self._objects, relist=self._relist)
+        self._heap = Heap(self._outbox.tell)
         self._reader = KubeReader(
             KubeClient(setup.kubeconfig or None, setup.context or None, facts=self._outbox.tell),
             value_of(setup.fleet),
-            facts=self._outbox.tell,
+            facts=self._heap.tell,
             namespace=setup.namespace,
             audit_s=setup.audit_s,
             watch_s=setup.watch_s,
@@ -135,6 +137,7 @@ class ReadingChild:
                     time.sleep(GATHER_S)
                 if time.monotonic() >= pulse_at_s:
                     _write_all(self._reports, Pulse(**self._reader.statistics()[self._kind]))
+                    self._heap.tick()
                     pulse_at_s = time.monotonic() + PULSE_S
         except BrokenPipeError:  # nobody reads any more
             os._exit(0)
