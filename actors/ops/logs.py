@@ -18,15 +18,16 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import attrs
-import structlog
-from structlog.typing import EventDict
 
 from ..core.events import UNLOGGED, Fact, ObjectRefused, ParentDisputed, ParentMissing, ParentUnnamed, RecordSkipped
 from ..core.masking import MASK, SECRET_FIELD, masked_text
 from ..core.ports import Clock
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
 
 LINES_PER_SECOND = 5  # of one kind about one thing: enough to see a pattern, too few to bury the rest
 QUEUE_LINES_MAX = 10_000  # some seconds of a terrible day; beyond it a line is counted instead of kept
@@ -125,7 +126,7 @@ class Logs:
         self._queue: queue.Queue[_Entry | None] = queue.Queue(queue_max)
         self._dropped = 0
         self._render: Callable[[Any, str, EventDict], str | bytes] = (
-            structlog.processors.JSONRenderer(default=str)
+            _structlog().processors.JSONRenderer(default=str)
             if in_json(log_format, self._stream, environ)
             else _console(self._stream)
         )
@@ -226,18 +227,31 @@ class Logs:
             self._dropped += 1
 
 
+def _structlog() -> Any:
+    """structlog, without the rich that it would import for tracebacks: ours are text, and 4 MB are a fifteenth of a process."""
+    hidden = "rich" not in sys.modules
+    if hidden:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # how an import is made to fail; structlog does without
+    try:
+        import structlog
+    finally:
+        if hidden:
+            del sys.modules["rich"]
+    return structlog
+
+
 def _fields(fact: Fact) -> dict[str, Any]:
     return attrs.asdict(fact, recurse=False, filter=lambda attribute, _value: UNLOGGED not in attribute.metadata)
 
 
 def _console(stream: TextIO) -> Callable[[Any, str, EventDict], str]:
     colors = stream.isatty() and "NO_COLOR" not in os.environ
-    renderer = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24)
+    renderer = _structlog().dev.ConsoleRenderer(colors=colors, pad_event_to=24)
 
     def render(logger: Any, level: str, event: EventDict) -> str:
         """A traceback stands below its line, as it stands in Python."""
         traceback = event.pop("traceback", "")
-        line = renderer(logger, level, event)
+        line: str = renderer(logger, level, event)
         return line + ("\n" + str(traceback).rstrip() if traceback else "")
 
     return render

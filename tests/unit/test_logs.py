@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -233,3 +235,13 @@ def test_a_closed_stream_ends_nothing() -> None:
     logs.close()
 
     assert logs.statistics()["dropped"] != 0
+
+
+def test_a_log_costs_no_rich() -> None:
+    """It would be 4 MB of each operator; and who has it, or wants it later, has it."""
+    code = (
+        "import sys; from actors.edge.dispatcher import SystemClock; from actors.ops.logs import Logs;"
+        "Logs(clock=SystemClock(), level='info', log_format='console'); assert 'rich' not in sys.modules; import rich.console;"
+        "Logs(clock=SystemClock(), level='info', log_format='json'); assert sys.modules['rich'] is rich"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
