@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
+from ..core import reconcile as pure
 from ..core.decode import BadObject, Decoder
 from ..core.errors import ApiError, SettingsError, Undecodable
 from ..core.fleet import MUSTER_FLEET, FleetDefinition, KindRef
@@ -23,7 +24,7 @@ from ..core.intake import Intake
 from ..core.model import Child, Now, Parent, ParentKey, Policy, Record
 from ..core.planned import plan_view
 from ..core.ports import Clock
-from ..core.reconcile import BackendView, Children, reconcile
+from ..core.reconcile import BackendView, Children
 from ..core.repairs import Repairs
 from ..core.stream import PAGE_ITEMS, PAGE_S
 from ..edge.dispatcher import SystemClock
@@ -77,7 +78,7 @@ def plans(
 
 def _view(fleet: FleetDefinition, parent: Parent, roll: Roll, policy: Policy, now: Now) -> dict[str, Any]:
     children = Children(roll=roll, repairs=Repairs(fleet.operation), backend=_told(parent.status))
-    plan = reconcile(fleet, parent, children, policy.over(parent.spec), now)
+    plan = pure.reconcile(fleet, parent, children, policy.over(parent.spec), now)
     return plan_view(parent.key, parent.status, (), plan, roll.eligible, now.mono_s)
 
 

@@ -69,7 +69,11 @@ def bind(path: Path) -> socket.socket:
     _clear(path)
     listening = socket.socket(socket.AF_UNIX)
     try:
-        listening.bind(str(path))
+        try:
+            listening.bind(str(path))
+        except FileNotFoundError:  # whoever was the last to use the folder has just taken it away: see ``release``
+            _make_folder(path.parent)
+            listening.bind(str(path))
         path.chmod(0o600)  # before anybody can connect: that takes ``listen``
         listening.listen(16)
     except OSError as error:
@@ -78,6 +82,16 @@ def bind(path: Path) -> socket.socket:
             f"shell-socket: cannot listen at {path} ({error.strerror}): choose another --shell-socket"
         ) from error
     return listening
+
+
+def release(path: Path, inode: int, *, folder: bool) -> None:
+    """Take that socket away, unless it is another's by now; and its folder with it, if nobody else has one there."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_ino == inode:
+            path.unlink()
+    if folder:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
 
 
 def _make_folder(folder: Path) -> None:

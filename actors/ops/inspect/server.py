@@ -17,7 +17,7 @@ from pathlib import Path
 from ...core.errors import MusterError
 from .commands import perform
 from .inspection import SAMPLES_EVERY_S, Inspection
-from .place import bind, own_path, peer
+from .place import bind, own_path, peer, release
 from .protocol import REQUEST_MAX, ProtocolError, answer_line, error_line, one_line, read_request
 from .registry import Answer, Caller, CommandError
 from .tapping import Lines
@@ -35,6 +35,7 @@ class ShellServer:
 
     def __init__(self, look: Inspection, path: Path | None = None, *, own_uid: int | None = None) -> None:
         self.path = path or own_path()
+        self._own_folder = path is None
         self._look = look
         self._uids = {os.geteuid() if own_uid is None else own_uid, 0}
         self._listening = bind(self.path)
@@ -51,9 +52,7 @@ class ShellServer:
     def stop(self) -> None:
         """Answer nobody any more, and take the socket away."""
         self._stopping.set()
-        with contextlib.suppress(OSError):
-            if self.path.stat().st_ino == self._inode:  # else it is another's by now
-                self.path.unlink()
+        release(self.path, self._inode, folder=self._own_folder)
         self._listening.close()
         if self._thread.ident is not None:
             self._thread.join(2 * _ACCEPT_S)

@@ -23,7 +23,7 @@ from actors.ops.inspect import server as server_module
 from actors.ops.inspect.client import NoOperator, Told, ask
 from actors.ops.inspect.inspection import Inspection
 from actors.ops.inspect.memory import Memory
-from actors.ops.inspect.place import PlaceError, bind, peer
+from actors.ops.inspect.place import PlaceError, bind, peer, release
 from actors.ops.inspect.protocol import ANSWER_MAX, REQUEST_MAX, answer_line, read_answer, request_line
 from actors.ops.inspect.server import CONNECTIONS_MAX, ShellServer
 from actors.ops.inspect.stacks import turns_text
@@ -351,6 +351,23 @@ def test_it_takes_its_socket_away_but_not_anothers(operator: Any, folder: Path) 
     second.stop()
 
     assert not second.path.exists()
+
+
+def test_the_folder_goes_with_the_last_socket_in_it(folder: Path) -> None:
+    """Where it was ours to choose; and another operator of this user may have its own there."""
+    mine, other = folder / "run" / "a.sock", folder / "run" / "b.sock"
+    sockets = [bind(mine), bind(other)]
+    release(mine, mine.stat().st_ino, folder=True)
+    assert not mine.exists()
+    assert other.exists()
+
+    release(other, other.stat().st_ino, folder=False)
+    assert other.parent.is_dir()
+    sockets.append(bind(mine))
+    release(mine, mine.stat().st_ino, folder=True)
+    assert not mine.parent.exists()
+    for each in sockets:
+        each.close()
 
 
 # --- while every worker is stuck --------------------------------------------------------------------------------------
