@@ -421,7 +421,7 @@ class ClusterActor(Behaviour):
             asked = self._asked.pop(key, None) is not None
             freed |= not asked  # the place of one that is well or gone
             if answer is ItemAnswer.WITHDRAWN:
-                self._repairs.withdrawn(key)
+                late |= self._repairs.withdrawn(key)  # the round before it counts as repairing again
                 refused |= asked  # else it is the echo of our own withdrawal
             else:
                 self._repairs.answered(key, message.at_s)

@@ -116,9 +116,10 @@ def _repairs(
                     look_again_s = cooled_s
             continue
         if not asked and room is not None:
-            if room <= 0:
+            place = 0 if repairs.holds_place(child.uid) else 1
+            if room < place:
                 continue
-            room -= 1
+            room -= place
         repairing[child.kind] = repairing.get(child.kind, 0) + 1
         items.append(item)
     return items, repairing, look_again_s

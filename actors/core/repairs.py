@@ -47,6 +47,11 @@ class Repairs:
         asked = sum(1 for child in eligible.values() if self.asked(child))
         return asked + sum(1 for uid in self._open.values() if uid not in eligible or not self.asked(eligible[uid]))
 
+    def holds_place(self, uid: str) -> bool:
+        """Whether a call for an earlier incident of that child is under way: one child takes one place."""
+        attempt = self._attempts.get(uid)
+        return attempt is not None and attempt.key in self._open
+
     def abandon(self, asked: Container[str]) -> int:
         """Nobody is going to answer for keys that are not in ``asked``. Returns how many they are.
 
@@ -107,16 +112,16 @@ class Repairs:
             attempt = self._attempts[uid]
             attempt.answered_s, attempt.before = at_s, None
 
-    def withdrawn(self, key: str) -> None:
+    def withdrawn(self, key: str) -> bool:
         """The attempt was never sent: forget it, so that the same key can be asked again.
 
-        The rounds before it stand: a key that was executed once is answered without being executed.
+        The rounds before it stand: a key that was executed once is answered without being executed. Whether there is one.
         """
         uid = self._open.pop(key, None)
-        if uid is not None:
-            before = self._attempts.pop(uid).before
-            if before is not None:
-                self._attempts[uid] = before
+        before = None if uid is None else self._attempts.pop(uid).before
+        if uid is not None and before is not None:
+            self._attempts[uid] = before
+        return before is not None
 
     def forget(self, uid: str) -> None:
         """The child is gone."""

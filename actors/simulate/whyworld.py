@@ -348,7 +348,8 @@ class WhyWorld:
         key = answer.situation.key
         policy = self.court.policy(key)
         cooling = sum(1 for at_s in self.answered.values() if at_s + policy.cooldown_s > self.now)
-        taken = len(self.asked.get(key, ())) + cooling + len(self.flying)
+        flying = sum(1 for _, call in self.flying.values() for item in call.items if item.parent == key)
+        taken = len(self.asked.get(key, ())) + cooling + max(flying, len(self.flying))
         most = policy.in_flight_max
         if self.mail("gateway") or "gateway" in self.down:
             return ""  # what it has asked for has not been read
@@ -409,6 +410,8 @@ class WhyWorld:
 
     def quota(self, answer: Answer) -> str:
         """So many calls have left that the window may be full."""
+        if not self.calm("operator"):
+            return ""  # it may have read an answer late, and a slot is held from then on
         settings = self.stage.settings
         since_s = (
             self.now - settings.quota.window_s * 1.001 - 2 * (settings.call_timeout_s + settings.lateness_s) - LATE_S

@@ -16,6 +16,7 @@ from actors.messages import (
     AskAgain,
     BackendState,
     CloseUp,
+    ItemAnswer,
     LastMail,
     Passivated,
     PassivateWanted,
@@ -240,3 +241,31 @@ def test_a_repair_that_was_taken_back_too_late_counts_as_repairing() -> None:
     desk.done(*sent)
     desk.run(1.0)
     assert desk.wishes[-1].status["repairing"] == 1
+
+
+def test_a_round_that_stands_again_counts_as_repairing() -> None:
+    """A second round was taken back before it left; the first was answered, and nobody else would look."""
+    desk = Desk(cooldown_s=10.0, max_unhealthy=Share(absolute=1), eligible_floor=0).settled(node("a", healthy=False))
+    desk.tell(AskAgain())
+    desk.done(*desk.keys)
+    desk.world.run_until(lambda: len(desk.asked) > 1)
+    second = desk.keys
+    desk.mail(node("b", healthy=False))
+    desk.run(1.0)
+    assert desk.wishes[-1].status["repairing"] == 0
+
+    desk.done(*second, how=ItemAnswer.WITHDRAWN)
+    desk.run(1.0)
+    assert desk.wishes[-1].status["repairing"] == 1
+
+
+def test_a_child_that_is_ill_again_takes_one_place() -> None:
+    """Its earlier call is still under way: the other place is another child's."""
+    desk = Desk(in_flight_max=2).settled(node("a", healthy=False, since="1"))
+    desk.tell(AskAgain())
+    desk.mail(node("a", version=2))
+    desk.run(1.0)
+    desk.mail(node("a", healthy=False, since="2", version=3), node("b", healthy=False))
+    desk.run(1.0)
+
+    assert sorted(desk.asked[-1]) == ["a", "b"]
