@@ -46,6 +46,7 @@ class Lock(Protocol):
 
     def acquire(self, blocking: bool = True) -> bool: ...
     def release(self) -> None: ...
+    def locked(self) -> bool: ...
     def __enter__(self) -> bool: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
@@ -177,7 +178,8 @@ class Mailbox:
         """Take a message in; wake the actor if it slept. Never blocks, never raises."""
         message = envelope.message
         if envelope.reply_to is not None:
-            envelope.reply_to.dispatcher = self._dispatcher  # type: ignore[attr-defined]  # our own Future class
+            if isinstance(envelope.reply_to, Future):  # as all are that our actors make
+                envelope.reply_to.dispatcher = self._dispatcher
             if self.refuses_asks:
                 _answer_dead(envelope, "is quarantined")
                 return

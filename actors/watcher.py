@@ -206,7 +206,7 @@ class ChildWatcher(WatcherActor):
                 post.add(old.parent, uid, None)
             return
         assert isinstance(record, Child)
-        old = records.get(uid) if post.whole else records.put(record)
+        old = records.find(uid) if post.whole else records.put(record)
         if old is not None and old.parent != record.parent:
             post.add(old.parent, uid, None)  # a child that moves wakes the parent it leaves
         if record.parent is None and (old is None or old.parent is not None):

@@ -230,7 +230,8 @@ class Decoder:
         if kind == "b":
             return b64decode(form[1], validate=True)
         if kind == "e":
-            return class_of(form[1])[form[2]]  # type: ignore[index]  # an enum's class; TypeError where it is none
+            members: Any = class_of(form[1])  # an enum's; TypeError where it is none
+            return members[form[2]]
         if kind in ("l", "q", "s", "z"):
             return self._many(form)
         if kind in ("d", "D"):

@@ -6,7 +6,6 @@ children (whom a repair may be wanted for) is kept too, so that a reconcile cost
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Iterable, Mapping
 
 from attrs import define
@@ -52,14 +51,14 @@ class Roll:
         self._coming: Shelf | None = None
 
     @property
-    def children(self) -> Mapping[str, Child]:
-        """All of them by uid."""
-        return ChainMap(*self._shelves.values())  # type: ignore[arg-type]  # nobody writes through it
+    def children(self) -> dict[str, Child]:
+        """All of them by uid, made anew for each who asks. O(N)."""
+        return {uid: child for shelf in self._shelves.values() for uid, child in shelf.items()}
 
     def put(self, child: Child) -> bool:
         """Enter or replace one child; whether anything material changed."""
         shelf = self._shelves[child.kind]
-        old = shelf.put(child) if self._coming is None else shelf.get(child.uid)
+        old = shelf.put(child) if self._coming is None else shelf.find(child.uid)
         if old is not None:
             if old.same_matter(child) and old.incident == child.incident:  # silent, heard, silent again is another one
                 if child.eligible:

@@ -9,7 +9,8 @@ The same two mappings travel in mail, because a list of a million children must 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 
 from .model import Child, Parent, ParentKey, Record
 from .rows import Rows, is_uuid, key_of, uid_of
@@ -17,7 +18,76 @@ from .rows import Rows, is_uuid, key_of, uid_of
 _HEALTHY = (None, True, False)
 
 
-class Shelf(Mapping[str, Child]):
+class Children(Mapping[str, Child]):
+    """Children by uid, each made when it is asked for: what a ``Shelf`` and ``ChildRecords`` have in common."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def find(self, uid: str) -> Child | None:
+        """That child's record, None where it is not here."""
+
+    @abstractmethod
+    def put(self, child: Child) -> Child | None:
+        """Enter or replace; the record before."""
+
+    @abstractmethod
+    def drop(self, uid: str) -> Child | None:
+        """Remove; the record before."""
+
+    @abstractmethod
+    def walk(self) -> Iterator[Child]:
+        """The records, made one by one, each parent's together."""
+
+    def update(self, entries: Mapping[str, Record | None]) -> None:
+        """Newer mail on top of this: enter what is there, drop what is gone."""
+        for uid, record in entries.items():
+            if isinstance(record, Child):
+                self.put(record)
+            else:
+                self.drop(uid)
+
+    def __getitem__(self, uid: str) -> Child:
+        child = self.find(uid)
+        if child is None:
+            raise KeyError(uid)
+        return child
+
+    def values(self) -> ValuesView[Child]:
+        """As ``walk``, once for each iteration."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, Child]:
+        """The same with their uids."""
+        return _Items(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self)})"
+
+
+class _Values(ValuesView[Child]):
+    """Walks, where the view of the standard library looks each up."""
+
+    def __init__(self, children: Children) -> None:
+        super().__init__(children)
+        self._children = children
+
+    def __iter__(self) -> Iterator[Child]:
+        return self._children.walk()
+
+
+class _Items(ItemsView[str, Child]):
+    """The same with uids."""
+
+    def __init__(self, children: Children) -> None:
+        super().__init__(children)
+        self._children = children
+
+    def __iter__(self) -> Iterator[tuple[str, Child]]:
+        return ((child.uid, child) for child in self._children.walk())
+
+
+class Shelf(Children):
     """The children of one kind and one parent (None: of no parent) by uid."""
 
     __slots__ = ("_home", "kind", "number", "parent", "rows")
@@ -41,14 +111,6 @@ class Shelf(Mapping[str, Child]):
         before = self.rows.pop(key)
         return None if before is None else self._child(key, before)
 
-    def update(self, entries: Mapping[str, Record | None]) -> None:
-        """Newer mail on top of this: enter what is there, drop what is gone."""
-        for uid, record in entries.items():
-            if isinstance(record, Child):
-                self.put(record)
-            else:
-                self.drop(uid)
-
     def copy(self) -> Shelf:
         """The same records for another owner; what neither changes is there once."""
         other = Shelf(self.kind, self.parent, self.number)
@@ -64,19 +126,13 @@ class Shelf(Mapping[str, Child]):
         rows = ((key := key_of(child.uid), packed(child, key, self._home)) for child in children)
         self.rows.fill(rows, len(children))
 
-    def get(self, uid: str, default: object = None) -> Child | None:  # type: ignore[override]  # no other default is used
+    def find(self, uid: str) -> Child | None:
         """That child's record, None where it is not here."""
         if not self.rows:
             return None
         key = key_of(uid)
         text = self.rows.get(key)
         return None if text is None else self._child(key, text)
-
-    def __getitem__(self, uid: str) -> Child:
-        child = self.get(uid)
-        if child is None:
-            raise KeyError(uid)
-        return child
 
     def __contains__(self, uid: object) -> bool:
         return isinstance(uid, str) and self.rows.get(key_of(uid)) is not None
@@ -87,16 +143,9 @@ class Shelf(Mapping[str, Child]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def values(self) -> Iterator[Child]:  # type: ignore[override]  # a walk, not a view
+    def walk(self) -> Iterator[Child]:
         """The records, made one by one."""
         return (self._child(key, text) for key, text in self.rows.items())
-
-    def items(self) -> Iterator[tuple[str, Child]]:  # type: ignore[override]  # the same
-        """The records with their uids, made one by one."""
-        return ((child.uid, child) for child in self.values())
-
-    def __repr__(self) -> str:
-        return f"Shelf({dict(self)})"
 
     def _child(self, key: bytes, text: bytes) -> Child:
         name, version, *more = text.decode("ascii").split("\n")
@@ -110,7 +159,7 @@ class Shelf(Mapping[str, Child]):
         )  # fmt: skip
 
 
-class ChildRecords(Mapping[str, Child]):
+class ChildRecords(Children):
     """The children of one kind by uid and by parent."""
 
     __slots__ = ("_by_parent", "kind", "made", "shelves", "where")
@@ -145,14 +194,6 @@ class ChildRecords(Mapping[str, Child]):
             return None
         self.where.pop(key)
         return self._take(shelf, uid)
-
-    def update(self, entries: Mapping[str, Record | None]) -> None:
-        """Newer mail on top of this: enter what is there, drop what is gone."""
-        for uid, record in entries.items():
-            if isinstance(record, Child):
-                self.put(record)
-            else:
-                self.drop(uid)
 
     def copy(self) -> ChildRecords:
         """The same records for another owner; what neither changes is there once."""
@@ -191,16 +232,10 @@ class ChildRecords(Mapping[str, Child]):
         rows = (row for shelf in self.shelves.values() for row in shelf.rows.items())
         return [_uid(key, text) for key, text in rows if there.get(key) is None]
 
-    def get(self, uid: str, default: object = None) -> Child | None:  # type: ignore[override]  # no other default is used
+    def find(self, uid: str) -> Child | None:
         """That child's record, None where there is none."""
         shelf = self._shelf(key_of(uid)) if self.shelves else None
-        return None if shelf is None else shelf.get(uid)
-
-    def __getitem__(self, uid: str) -> Child:
-        child = self.get(uid)
-        if child is None:
-            raise KeyError(uid)
-        return child
+        return None if shelf is None else shelf.find(uid)
 
     def __contains__(self, uid: object) -> bool:
         return isinstance(uid, str) and self.where.get(key_of(uid)) is not None
@@ -211,16 +246,9 @@ class ChildRecords(Mapping[str, Child]):
     def __len__(self) -> int:
         return len(self.where)
 
-    def values(self) -> Iterator[Child]:  # type: ignore[override]  # a walk, not a view
+    def walk(self) -> Iterator[Child]:
         """The records, made one by one, each parent's together."""
-        return (child for shelf in self.shelves.values() for child in shelf.values())
-
-    def items(self) -> Iterator[tuple[str, Child]]:  # type: ignore[override]  # the same
-        """The records with their uids, made one by one, each parent's together."""
-        return ((child.uid, child) for child in self.values())
-
-    def __repr__(self) -> str:
-        return f"ChildRecords({dict(self)})"
+        return (child for shelf in self.shelves.values() for child in shelf.walk())
 
     def _shelf(self, key: bytes) -> Shelf | None:
         number = self.where.get(key)
@@ -283,7 +311,7 @@ class RecordStore:
 
     def child(self, kind: str, parent: ParentKey, uid: str) -> Child | None:
         """The freshest delivered record of that child while it belongs to that parent, else None."""
-        return self.children[kind].of(parent).get(uid)
+        return self.children[kind].of(parent).find(uid)
 
     def parent(self, key: ParentKey) -> Parent | None:
         """The freshest delivered record of that parent."""

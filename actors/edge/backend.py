@@ -98,23 +98,19 @@ class _Deadline:
             self._twin.close()
 
 
-class _Watched:
-    """Mixed into a connection: hands each new socket to the deadline before anything is sent on it."""
+class _Plain(HTTPConnection):
+    """A connection that hands each new socket to the deadline before anything is sent on it."""
 
     deadline: _Deadline
 
     def _new_conn(self) -> socket.socket:
-        sock: socket.socket = super()._new_conn()  # type: ignore[misc]  # the connection class follows in the MRO
+        sock = super()._new_conn()
         self.deadline.watch(sock)
         return sock
 
 
-class _Plain(_Watched, HTTPConnection):
-    pass
-
-
-class _Tls(_Watched, HTTPSConnection):
-    pass
+class _Tls(_Plain, HTTPSConnection):
+    """The same over TLS: ``HTTPSConnection`` comes next, and makes its sockets as its base does."""
 
 
 class HttpBackend:

@@ -114,7 +114,7 @@ class _Capture:
         return {
             "urn": cell.actor_urn,
             "stopped": cell.actor_stopped.is_set(),
-            "busy": inbox._idle.locked(),  # type: ignore[attr-defined]  # noqa: SLF001  a threading.Lock, and at rest
+            "busy": inbox._idle.locked(),  # noqa: SLF001  at rest, nobody takes or frees it
             "owned": inbox.actor is cell,
             "arrivals": int(re.findall(r"\d+", repr(inbox._arrivals))[0]),  # noqa: SLF001  a count tells it in no other way
             "inbox": {name: encode(getattr(inbox, name)) for name in (*_LANES, *_FLAGS)},

@@ -18,6 +18,7 @@ from ..core.backoff import BreakerState
 from ..core.batch import when_to_send
 from ..core.model import Child, Parent, ParentKey
 from ..core.quota import Ledger
+from ..core.records import ChildRecords
 from ..core.situation import (
     QUIET_S,
     ActorSeen,
@@ -57,9 +58,13 @@ def cell_of(ref: Ref | None) -> Cell | None:
 
 def behaviour_of(ref: Ref | None, kind: type[B]) -> B | None:
     """What runs in that cell, if it is of that kind; None while it is down."""
-    cell = cell_of(ref)
-    behaviour = cell.behaviour if cell is not None else None
+    behaviour = _running(ref)
     return behaviour if isinstance(behaviour, kind) else None
+
+
+def _running(ref: Ref | None) -> Behaviour | None:
+    cell = cell_of(ref)
+    return cell.behaviour if cell is not None else None
 
 
 class Collector:
@@ -88,7 +93,7 @@ class Collector:
         kind, _, name = child.rpartition("/")
         for each, records in self._system.store.children.items():
             if kind in ("", each):
-                for record in _copied(lambda records=records: list(records.of(key).values())):  # type: ignore[misc]  # bound now
+                for record in _children(records, key):
                     if name in (record.name, record.uid):
                         return str(record.uid)
         return None
@@ -143,7 +148,8 @@ class Collector:
 
     def _kind(self, kind: str, key: ParentKey) -> KindSeen:
         ref = self._system.refs.get(f"watcher/{kind}")
-        watcher = behaviour_of(ref, WatcherActor)  # type: ignore[type-abstract]  # only asked for by isinstance
+        behaviour = _running(ref)
+        watcher = behaviour if isinstance(behaviour, WatcherActor) else None
         told = self._directory_knows(kind)
         synced, up, message = told if watcher is None else (watcher._synced, watcher._up, watcher._down_because)
         return KindSeen(
@@ -180,7 +186,7 @@ class Collector:
         kept: dict[str, Child] = {}
         for kind, records in self._system.store.children.items():
             tally = {"healthy": 0, "unhealthy": 0, "unknown": 0}
-            for child in _copied(lambda records=records: list(records.of(key).values())):  # type: ignore[misc]  # bound now
+            for child in _children(records, key):
                 tally[child.state.value] += 1
                 if child.eligible or child.uid == uid:
                     kept[child.uid] = child
@@ -274,6 +280,10 @@ def _slot_s(ledger: Ledger) -> float:
     """When the first spent slot is free again. A heap's first is its least, whatever else is being done to it."""
     spent = list(ledger._spent)
     return min(spent) / 1e9 if spent else math.inf
+
+
+def _children(records: ChildRecords, key: ParentKey) -> list[Child]:
+    return _copied(lambda: list(records.of(key).values()))
 
 
 def _copied(look: Callable[[], T]) -> T:

@@ -93,8 +93,9 @@ class Metrics:
 
     def family(self, name: str) -> Family:
         """The family of a metric that facts move, as it stands."""
+        family: Family
         (family,) = self._made[name].collect()
-        return family  # type: ignore[no-any-return]  # of the client library's own Collector
+        return family
 
     def _inc(self, name: str, *labels: str, by: float = 1.0) -> None:
         metric = self._made[name]

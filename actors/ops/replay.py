@@ -6,6 +6,7 @@ To stdout goes what was asked for; to stderr, where the tape is played slowly or
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -54,10 +55,12 @@ def replay_command(
         with path.open("rb") as lines:
             player = _Show(Replay(lines), path, listed=listed, as_json=as_json)
             code = player.play(to, actor, message, speed)
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the list has seen enough; what is left of it goes nowhere, also at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
     except (MusterError, OSError) as error:
         raise SettingsError(f"{path}: {error}") from error
-    except BrokenPipeError:  # pragma: no cover - whoever read the list has seen enough
-        code = ExitCode.OK
     sys.exit(int(code))
 
 

@@ -171,7 +171,7 @@ def run_operator(loaded: Loaded, *, build: Callable[[Settings, Facts], Engine] |
     logs = Logs(clock=clock, log_format=settings.log_format, level=settings.log_level)
     logs.start()
     try:
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each counter
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped; without it each counter has a second series
         kinds = [kind.kind for kind in MUSTER_FLEET.kinds]
         operations = [MUSTER_FLEET.operation]
         metrics = Metrics(version=__version__, workers=settings.workers, operations=operations, kinds=kinds)

@@ -180,7 +180,8 @@ class Node:
         becomes that one.
         """
         if _is_same(value, old):
-            return old  # type: ignore[no-any-return]  # the same JSON as a list is a list
+            same: list[Any] = old
+            return same
         result = value
         if self.items is not None:
             before = old if isinstance(old, list) else []

@@ -13,6 +13,7 @@ import json
 import ssl
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,23 +213,23 @@ class Wire:
         return connection, connection.getresponse()
 
 
-class Twin:
+class Twin(ABC):
     """A server to hold a case against; a context manager. ``wire`` is there once it has been entered."""
 
     real = False
     wire: Wire
 
-    def __enter__(self) -> Self:
-        raise NotImplementedError
+    @abstractmethod
+    def __enter__(self) -> Self: ...
 
+    @abstractmethod
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        raise NotImplementedError
+    ) -> None: ...
 
+    @abstractmethod
     def compact(self, version: str) -> None:
         """Make the store forget what was before ``version``."""
-        raise NotImplementedError
 
     def define(self, crd: Obj) -> None:
         """Create a CustomResourceDefinition (once), and wait until its objects can be created."""

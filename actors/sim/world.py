@@ -45,8 +45,8 @@ class VirtualClock:
         return EPOCH_S + self.now_s + self.skew_s
 
 
-class _NoLock:
-    """One thread needs no lock, but the mailbox's idle bit is one."""
+class Bit:
+    """The ``Lock`` of one thread, which needs none; but the mailbox's idle bit is one."""
 
     __slots__ = ("_taken",)
 
@@ -59,6 +59,10 @@ class _NoLock:
             return False
         self._taken = True
         return True
+
+    def locked(self) -> bool:
+        """Whether it is taken."""
+        return self._taken
 
     def release(self) -> None:
         """Give the bit back."""
@@ -127,9 +131,9 @@ class World:
         if self._on_fact is not None:
             self._on_fact(fact)
 
-    def new_lock(self) -> _NoLock:
+    def new_lock(self) -> Bit:
         """A bit."""
-        return _NoLock()
+        return Bit()
 
     def new_urn(self) -> str:
         """Counted, not random."""

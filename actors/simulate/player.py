@@ -18,6 +18,7 @@ from ..core.events import Fact
 from ..core.ports import Cancel, Outcome
 from ..core.tape import Header, Request, Turn
 from ..mailbox import Future, Mailbox
+from ..sim.world import Bit
 
 
 @define
@@ -30,30 +31,6 @@ class Readings:
     draws: int = 0
     requests: list[Request] = field(factory=list)
     facts: list[str] = field(factory=list)
-
-
-class Bit:
-    """One thread needs no lock; the mailbox's idle bit is one."""
-
-    __slots__ = ("_taken",)
-
-    def __init__(self) -> None:
-        self._taken = False
-
-    def acquire(self, blocking: bool = True) -> bool:
-        """Take it; False when it is taken."""
-        taken, self._taken = self._taken, True
-        return not taken
-
-    def release(self) -> None:
-        """Give it back."""
-        self._taken = False
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *_error: object) -> None:
-        self._taken = False
 
 
 class TapeClock:

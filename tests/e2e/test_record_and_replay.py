@@ -138,3 +138,14 @@ def test_what_is_no_tape_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("hello\n")
 
     assert muster("replay", tmp_path / "x", code=2) == ""
+
+
+def test_who_has_seen_enough_of_the_list_may_go(recorded: Recorded) -> None:
+    """As with ``| head -1``: no error, and no traceback at the exit."""
+    command = [sys.executable, *ENTRY, "replay", str(recorded.first), "--list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as player:
+        assert player.stdout is not None
+        assert player.stderr is not None
+        player.stdout.readline()
+        player.stdout.close()
+        assert (player.wait(30), player.stderr.read()) == (0, "")
