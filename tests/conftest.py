@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,11 @@ from types import ModuleType
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
+
+# A shell that runs a script starts what it puts into the background with SIGINT ignored, and whoever inherits that can never be
+# interrupted: the tests of Ctrl-C would wait for nothing. A handler is not inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
 
