@@ -22,6 +22,7 @@ from pykka import ActorDeadError, ActorRef
 from pykka._envelope import Envelope
 
 from .core.events import ActorCrashed, ActorRestarted, DeadLettered, Fact
+from .core.model import Record, fingerprint
 from .core.ports import Cancel, Later, Outcome
 from .mailbox import Flag, Future, Mailbox, TurnOver, current_dispatcher, using
 from .messages import Down, Lane
@@ -185,9 +186,8 @@ class Context:
         self.incarnation = incarnation
         self.name = cell.name
         self.ref: Ref = cell.actor_ref
-        self.clock = cell.dispatcher.clock
-        self.random = cell.dispatcher.random
-        self.handling = ""  # set by a behaviour around each record of a large message: names the poison if it raises
+        self.clock, self.random = cell.dispatcher.clock, cell.dispatcher.random
+        self.handling: tuple[str, str, Record | None] | None = None  # the record of a large message that is in hand
 
     @property
     def alive(self) -> bool:
@@ -196,7 +196,7 @@ class Context:
 
     @property
     def skips(self) -> frozenset[str]:
-        """Fingerprints (as set in ``handling``) that have killed this cell's incarnations before and are to be left out."""
+        """Fingerprints (of what was in ``handling``) that have killed incarnations before and are to be left out."""
         return self._cell.skips
 
     @property
@@ -417,10 +417,11 @@ class Cell(Actor):
         """End this incarnation: hold the mail, set the message aside, tell the supervisor."""
         ctx = self.ctx
         assert ctx is not None
-        poison = ctx.handling or ("" if message is None else type(message).__name__)
+        place = fingerprint(*ctx.handling) if ctx.handling else ""
+        poison = place or ("" if message is None else type(message).__name__)
         if poison:
             self._deaths_by[poison] = self._deaths_by.get(poison, 0) + 1
-            if ctx.handling and self._deaths_by[poison] >= SKIP_AFTER_DEATHS:
+            if place and self._deaths_by[poison] >= SKIP_AFTER_DEATHS:
                 self.skips |= {poison}
         if message is not None:
             self.dead_letter(message, "poison", poison)
@@ -439,8 +440,7 @@ class Cell(Actor):
         down = self._down(reason, error, text, poison)
         if self.ctx is not None:
             self.ctx._end()
-        self.ctx = self.behaviour = None
-        self.busy_since_s = None
+        self.ctx = self.behaviour = self.busy_since_s = None
         self.actor_inbox.held = True
         self._record_crash(error, text, poison)
         self._announce(down)

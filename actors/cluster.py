@@ -168,18 +168,18 @@ class ClusterActor(Behaviour):
                 self.ctx.cancel("idle")
         elif mail.kind in self._missing:
             return  # of an earlier time: the replacement that is on its way has it too
-        if mail.replace and isinstance(mail.entries, Shelf) and not self.ctx.skips:
+        if not (skips := self.ctx.skips) and mail.replace and isinstance(mail.entries, Shelf):
             self._roll.expect(mail.entries)
         for uid, record in mail.entries.items():
-            self.ctx.handling = place = fingerprint(mail.kind, uid, record)
-            if place in self.ctx.skips:
+            self.ctx.handling = (mail.kind, uid, record)
+            if skips and (place := fingerprint(mail.kind, uid, record)) in skips:
                 self._skipped[uid] = mail.kind
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
                 changed = True
                 continue
             self._skipped.pop(uid, None)
             changed |= self._enter(uid, record)
-        self.ctx.handling = ""
+        self.ctx.handling = None
         self._roll.take_over(mail.kind)
         if changed:
             self._changed(mail.kind)

@@ -110,18 +110,19 @@ class WatcherActor(Behaviour, ABC):
 
     def _objects(self, mail: Objects) -> _Post:
         packed = isinstance(mail.entries, ChildRecords)
-        post = _Post(replace=mail.replace, whole=mail.replace and packed and not self.ctx.skips)
+        skips = self.ctx.skips
+        post = _Post(replace=mail.replace, whole=mail.replace and packed and not skips)
         if mail.replace:
             for uid in self._absent(mail.entries):
                 self._enter(uid, None, post)
         for uid, record in mail.entries.items():
-            self.ctx.handling = place = fingerprint(self.kind, uid, record)
-            if place in self.ctx.skips:
+            self.ctx.handling = (self.kind, uid, record)
+            if skips and (place := fingerprint(self.kind, uid, record)) in skips:
                 self._skipped_count += 1
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
                 continue
             self._enter(uid, record, post)
-        self.ctx.handling = ""
+        self.ctx.handling = None
         if post.whole and isinstance(mail.entries, ChildRecords):
             self._store.children[self.kind].replace(mail.entries)
         self._received_count += len(mail.entries)
