@@ -22,8 +22,8 @@ from pykka import ActorDeadError, ActorRef
 from pykka._envelope import Envelope
 
 from .core.events import ActorCrashed, ActorRestarted, DeadLettered, Fact
-from .core.model import Record, fingerprint
 from .core.ports import Cancel, Later, Outcome
+from .core.records import Entry, fingerprint_of
 from .mailbox import Flag, Future, Mailbox, TurnOver, current_dispatcher, using
 from .messages import Down, Lane
 
@@ -187,7 +187,7 @@ class Context:
         self.name = cell.name
         self.ref: Ref = cell.actor_ref
         self.clock, self.random = cell.dispatcher.clock, cell.dispatcher.random
-        self.handling: tuple[str, str, Record | None] | None = None  # the record of a large message that is in hand
+        self.handling: Entry | None = None  # of a large message, what is in hand
 
     @property
     def alive(self) -> bool:
@@ -417,7 +417,7 @@ class Cell(Actor):
         """End this incarnation: hold the mail, set the message aside, tell the supervisor."""
         ctx = self.ctx
         assert ctx is not None
-        place = fingerprint(*ctx.handling) if ctx.handling else ""
+        place = fingerprint_of(*ctx.handling) if ctx.handling else ""
         poison = place or ("" if message is None else type(message).__name__)
         if poison:
             self._deaths_by[poison] = self._deaths_by.get(poison, 0) + 1

@@ -29,10 +29,10 @@ from .core.echo import is_news
 from .core.events import AuditDiffered, LookDeferred, NewsSuppressed, Reconciled, RecordSkipped
 from .core.fleet import FleetDefinition
 from .core.health import Roll
-from .core.model import Child, Item, Now, Parent, ParentKey, Plan, Policy, Record, fingerprint
+from .core.model import Item, Now, Parent, ParentKey, Plan, Policy, Record
 from .core.ports import Objects
 from .core.reconcile import BackendView, Children
-from .core.records import Shelf
+from .core.records import Row, Shelf, entries_of, entry_of, fingerprint_of, kept
 from .core.repairs import Repairs
 from .core.situation import TurnedDown
 from .core.telling import planned, repairs_answered, valve_closed, valve_moved
@@ -168,17 +168,19 @@ class ClusterActor(Behaviour):
                 self.ctx.cancel("idle")
         elif mail.kind in self._missing:
             return  # of an earlier time: the replacement that is on its way has it too
-        if not (skips := self.ctx.skips) and mail.replace and isinstance(mail.entries, Shelf):
-            self._roll.expect(mail.entries)
-        for uid, record in mail.entries.items():
-            self.ctx.handling = (mail.kind, uid, record)
-            if skips and (place := fingerprint(mail.kind, uid, record)) in skips:
-                self._skipped[uid] = mail.kind
+        entries = kept(mail.kind, mail.entries) if mail.kind in self._child_kinds else mail.entries
+        if not (skips := self.ctx.skips) and mail.replace and isinstance(entries, Shelf):
+            self._roll.expect(entries)
+        for key, what in entries_of(entries):
+            self.ctx.handling = entry = mail.kind, key, what
+            if skips and (place := fingerprint_of(*entry)) in skips:
+                self._skipped[entry_of(*entry)[0]] = mail.kind
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
                 changed = True
                 continue
-            self._skipped.pop(uid, None)
-            changed |= self._enter(uid, record)
+            if self._skipped:
+                self._skipped.pop(entry_of(*entry)[0], None)
+            changed |= self._enter(*entry)
         self.ctx.handling = None
         self._roll.take_over(mail.kind)
         if changed:
@@ -195,17 +197,17 @@ class ClusterActor(Behaviour):
         else:
             gone = self._roll.absent(mail.kind, mail.entries)
         for uid in gone:
-            self._enter(uid, None)
-        unread = [uid for uid, kind in self._skipped.items() if kind == mail.kind and uid not in mail.entries]
-        for uid in unread:
-            del self._skipped[uid]
+            self._enter(mail.kind, uid, None)
+        unread = {uid for uid, kind in self._skipped.items() if kind == mail.kind and uid not in mail.entries}
+        self._skipped = {uid: kind for uid, kind in self._skipped.items() if uid not in unread}
         return bool(gone or unread)
 
-    def _enter(self, uid: str, record: Record | None) -> bool:
-        if isinstance(record, Parent):
-            return self._enter_parent(record)
-        if isinstance(record, Child):
-            return self._roll.put(record)
+    def _enter(self, kind: str, key: Any, what: Row | Record | str | None) -> bool:
+        if isinstance(what, tuple):
+            return self._roll.enter(kind, key, what[1])
+        if isinstance(what, Parent):
+            return self._enter_parent(what)
+        uid, _ = entry_of(kind, key, what)
         if self._parent is not None and uid == self._parent.uid:
             self._withdraw_all()
             self._reset()
@@ -385,9 +387,8 @@ class ClusterActor(Behaviour):
         else:  # GONE too: if it is the kind that is away for a moment, the parent stays
             if answer.state is StatusState.GONE:
                 self._seek_newer()
-            after_s = min(REFUSED_RETRY_S, REFUSED_FIRST_S * 2.0 ** min(self._refusals, 20))
+            self._put_off(answer, min(REFUSED_RETRY_S, REFUSED_FIRST_S * 2.0 ** min(self._refusals, 20)))
             self._refusals += 1
-            self._put_off(answer, after_s)
 
     def _put_off(self, answer: StatusAnswered, after_s: float) -> None:
         """Look again then, or when the newer object comes."""
@@ -443,9 +444,8 @@ class ClusterActor(Behaviour):
     # --- sleep --------------------------------------------------------------------------------------------------------
     def _busy(self) -> bool:
         return bool(
-            self._missing or self._debounce.pending or self._target is not None or self._asked
-            or self.ctx.scheduled("look") or self.ctx.scheduled("write") or self._repairs.open_count
-            or self.ctx.scheduled("pause")
+            self._missing or self._debounce.pending or self._target is not None or self._asked or self._repairs.open_count
+            or self.ctx.scheduled("look") or self.ctx.scheduled("write") or self.ctx.scheduled("pause")
             or self._backend.reachable is False  # of its return only those hear who are awake
         )  # fmt: skip
 

@@ -20,9 +20,22 @@ from .actor import Behaviour, Context, Ref
 from .core.conflicts import SPACING_S
 from .core.events import ParentMissing, ParentUnnamed, RecordSkipped
 from .core.fleet import FleetDefinition
-from .core.model import Child, Parent, ParentKey, Policy, Record, fingerprint
-from .core.ports import Entries, Objects, Reader, StreamChanged
-from .core.records import ChildRecords, RecordStore
+from .core.model import Parent, ParentKey, Policy, Record
+from .core.ports import Objects, Reader, StreamChanged
+from .core.records import (
+    NOBODY,
+    Changes,
+    ChildRecords,
+    Entries,
+    RecordStore,
+    Row,
+    entries_of,
+    entry_of,
+    fingerprint_of,
+    kept,
+)
+from .core.rows import key_of
+from .core.texts import child_of
 from .messages import (
     LastMail,
     ParentGone,
@@ -39,16 +52,17 @@ from .messages import (
 class _Post:
     """What one chunk means for the parents: entries by parent. Of a replacement, whom it concerns: they get all there is."""
 
-    def __init__(self, *, replace: bool, whole: bool = False) -> None:
-        self.by_parent: dict[ParentKey, dict[str, Record | None]] = {}
-        self.whole = whole  # the records are taken over as they come, when all have been looked at
+    def __init__(self, *, replace: bool) -> None:
+        self.by_parent: dict[ParentKey, dict[Any, Any]] = {}
         self._replace = replace
 
-    def add(self, parent: ParentKey | None, uid: str, record: Record | None) -> None:
+    def add(self, parent: ParentKey | None, key: bytes | str, what: Row | Record | str | None) -> None:
         if parent is not None:
-            entries = self.by_parent.setdefault(parent, {})
+            entries = self.by_parent.get(parent)
+            if entries is None:
+                entries = self.by_parent[parent] = {}
             if not self._replace:
-                entries[uid] = record
+                entries[key] = what
 
 
 class WatcherActor(Behaviour, ABC):
@@ -109,23 +123,21 @@ class WatcherActor(Behaviour, ABC):
             super().on_receive(message)
 
     def _objects(self, mail: Objects) -> _Post:
-        packed = isinstance(mail.entries, ChildRecords)
-        skips = self.ctx.skips
-        post = _Post(replace=mail.replace, whole=mail.replace and packed and not skips)
+        entries, skips = self._kept(mail.entries), self.ctx.skips
+        post = _Post(replace=mail.replace)
         if mail.replace:
-            for uid in self._absent(mail.entries):
-                self._enter(uid, None, post)
-        for uid, record in mail.entries.items():
-            self.ctx.handling = (self.kind, uid, record)
-            if skips and (place := fingerprint(self.kind, uid, record)) in skips:
+            for uid in self._absent(entries):
+                self._drop(uid, post)
+        whole = mail.replace and not skips and self._take_over(entries, post)
+        for key, what in () if whole else entries_of(entries):
+            self.ctx.handling = entry = self.kind, key, what
+            if skips and (place := fingerprint_of(*entry)) in skips:
                 self._skipped_count += 1
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
                 continue
-            self._enter(uid, record, post)
+            self._enter(key, what, post)
         self.ctx.handling = None
-        if post.whole and isinstance(mail.entries, ChildRecords):
-            self._store.children[self.kind].replace(mail.entries)
-        self._received_count += len(mail.entries)
+        self._received_count += len(entries)
         if mail.replace:
             self._synced = self._up = True
             self._listing = False
@@ -134,12 +146,12 @@ class WatcherActor(Behaviour, ABC):
             for parent, ref in self._subscribers.items():
                 self._send_all(parent, ref)
         unattended: dict[ParentKey, None] = {}
-        for parent, entries in post.by_parent.items():
+        for parent, news in post.by_parent.items():
             subscriber = self._subscribers.get(parent)
             if subscriber is None:
                 unattended[parent] = None
             elif not mail.replace:  # else it has just been sent everything
-                self.ctx.tell(subscriber, Objects(kind=self.kind, entries=entries))
+                self.ctx.tell(subscriber, Objects(kind=self.kind, entries=self._mail(news)))
         if mail.replace:  # what a dead incarnation had entered and not told is in no list: wake whoever sleeps
             unattended |= dict.fromkeys(key for key in list(self._store.parents) if key not in self._subscribers)
         if unattended:
@@ -148,8 +160,10 @@ class WatcherActor(Behaviour, ABC):
 
     def _late(self, mail: Objects) -> None:
         """What waited while we were down: no complete list, but fresher than the records, and the new list may take long."""
-        gone = dict.fromkeys(self._absent(mail.entries)) if mail.replace else {}
-        self._objects(Objects(kind=mail.kind, entries={**gone, **mail.entries}, epoch=mail.epoch))
+        entries: Entries = dict(mail.entries)
+        if mail.replace:
+            entries = {**dict.fromkeys(self._absent(mail.entries)), **entries}
+        self._objects(Objects(kind=mail.kind, entries=entries, epoch=mail.epoch))
 
     def _relist(self) -> None:
         """One list serves all who wish for it; nobody's wish begins one anew, or has the kind listed all the time."""
@@ -168,8 +182,24 @@ class WatcherActor(Behaviour, ABC):
 
     # --- what differs between parents and children --------------------------------------------------------------------
     @abstractmethod
-    def _enter(self, uid: str, record: Record | None, post: _Post) -> None:
-        """Put the record (None: it is gone) into the store, and what it means for parents into the post."""
+    def _enter(self, key: Any, what: Any, post: _Post) -> None:
+        """Put an ``Entry`` into the store, and what it means for parents into the post."""
+
+    @abstractmethod
+    def _drop(self, uid: str, post: _Post) -> None:
+        """The same for one that is gone."""
+
+    def _kept(self, entries: Entries) -> Entries:
+        """Those entries in the form that is kept."""
+        return entries
+
+    def _take_over(self, entries: Entries, post: _Post) -> bool:
+        """Have a whole list instead of what is in the store, without looking at each record; whether that could be done."""
+        return False
+
+    def _mail(self, news: dict[Any, Any]) -> Entries:
+        """What was posted for one parent, as entries."""
+        return news
 
     @abstractmethod
     def _absent(self, entries: Entries) -> list[str]:
@@ -199,20 +229,46 @@ class WatcherActor(Behaviour, ABC):
 class ChildWatcher(WatcherActor):
     """Watches one child kind."""
 
-    def _enter(self, uid: str, record: Record | None, post: _Post) -> None:
-        records = self._store.children[self.kind]
-        if record is None:
-            old = records.drop(uid)
-            if old is not None:
-                post.add(old.parent, uid, None)
+    def _enter(self, key: bytes, what: Row | str, post: _Post) -> None:
+        if isinstance(what, str):
+            self._drop(what, post)
             return
-        assert isinstance(record, Child)
-        old = records.find(uid) if post.whole else records.put(record)
-        if old is not None and old.parent != record.parent:
-            post.add(old.parent, uid, None)  # a child that moves wakes the parent it leaves
-        if record.parent is None and (old is None or old.parent is not None):
-            self.ctx.emit(ParentUnnamed(kind=self.kind, child=f"{record.namespace}/{record.name}"))
-        post.add(record.parent, uid, record)
+        records = self._store.children[self.kind]
+        parent = what[0]
+        before = records.enter(key, what)
+        if before is not NOBODY and before != parent:
+            uid, _ = entry_of(self.kind, key, what)
+            post.add(before, key, uid)  # a child that moves wakes the parent it leaves
+        if parent is None and before is not None:
+            self._unnamed(key, what[1])
+        post.add(parent, key, what)
+
+    def _unnamed(self, key: bytes, text: bytes) -> None:
+        child = child_of(self.kind, None, key, text)
+        self.ctx.emit(ParentUnnamed(kind=self.kind, child=f"{child.namespace}/{child.name}"))
+
+    def _take_over(self, entries: Entries, post: _Post) -> bool:
+        if not isinstance(entries, ChildRecords):
+            return False
+        records = self._store.children[self.kind]
+        for shelf in entries.shelves.values():
+            post.add(shelf.parent, b"", "")
+            for key, (parent, text) in shelf.entries() if shelf.parent is None else ():
+                if records.parent_of(key) is not parent:
+                    self._unnamed(key, text)
+        records.replace(entries)
+        return True
+
+    def _drop(self, uid: str, post: _Post) -> None:
+        old = self._store.children[self.kind].drop(uid)
+        if old is not None:
+            post.add(old.parent, key_of(uid), uid)
+
+    def _kept(self, entries: Entries) -> Entries:
+        return kept(self.kind, entries)
+
+    def _mail(self, news: dict[bytes, Row | str]) -> Entries:
+        return Changes(self.kind, news)
 
     def _absent(self, entries: Entries) -> list[str]:
         return self._store.children[self.kind].absent(entries)
@@ -269,16 +325,19 @@ class ParentWatcher(WatcherActor):
             self.ctx.tell(self._directory, ParentWanted(parents=tuple(changed), spec_changed=True))
         return post
 
+    def _drop(self, uid: str, post: _Post) -> None:
+        key = self._key_of.pop(uid, None)
+        if key is None:
+            return
+        post.add(key, uid, None)
+        if self._store.parents[key].uid == uid:  # else another of the same name is there already
+            self._set_timeouts(key, None)
+            del self._store.parents[key]
+            self._vacated.add(key)
+
     def _enter(self, uid: str, record: Record | None, post: _Post) -> None:
         if record is None:
-            key = self._key_of.pop(uid, None)
-            if key is None:
-                return
-            post.add(key, uid, None)
-            if self._store.parents[key].uid == uid:  # else another of the same name is there already
-                self._set_timeouts(key, None)
-                del self._store.parents[key]
-                self._vacated.add(key)
+            self._drop(uid, post)
             return
         assert isinstance(record, Parent)
         key = record.key

@@ -6,12 +6,14 @@ children (whom a repair may be wanted for) is kept too, so that a reconcile cost
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable
 
 from attrs import define
 
 from .model import Child, ParentKey, State
 from .records import Shelf
+from .rows import key_of
+from .texts import ELIGIBLE, STATES, child_of, home_of, mark_of, packed, same_matter, uid_in
 
 
 @define
@@ -57,20 +59,29 @@ class Roll:
 
     def put(self, child: Child) -> bool:
         """Enter or replace one child; whether anything material changed."""
-        shelf = self._shelves[child.kind]
-        old = shelf.put(child) if self._coming is None else shelf.find(child.uid)
-        if old is not None:
-            if old.same_matter(child) and old.incident == child.incident:  # silent, heard, silent again is another one
-                if child.eligible:
-                    self.eligible[child.uid] = child
+        key = key_of(child.uid)
+        return self.enter(child.kind, key, packed(child, key, home_of(child.parent)))
+
+    def enter(self, kind: str, key: bytes, text: bytes) -> bool:
+        """The same for who is packed already. Only of who is ill a record is made."""
+        shelf, mark = self._shelves[kind], mark_of(text)
+        before = shelf.rows.put(key, text) if self._coming is None else shelf.rows.get(key)
+        if before is not None:
+            if same_matter(before, text):  # silent, heard, silent again is another matter: the heartbeat differs
+                if ELIGIBLE[mark]:
+                    self._note(child_of(kind, shelf.parent, key, text))
                 return False
-            self.counts[old.kind].add(old.state, -1)
-        self.counts[child.kind].add(child.state, +1)
-        if child.eligible:
-            self.eligible[child.uid] = child
-        else:
-            self.eligible.pop(child.uid, None)
+            was = mark_of(before)
+            self.counts[kind].add(STATES[was], -1)
+            if ELIGIBLE[was] and not ELIGIBLE[mark]:
+                self.eligible.pop(uid_in(key, before), None)
+        self.counts[kind].add(STATES[mark], +1)
+        if ELIGIBLE[mark]:
+            self._note(child_of(kind, shelf.parent, key, text))
         return True
+
+    def _note(self, child: Child) -> None:
+        self.eligible[child.uid] = child
 
     def drop(self, uid: str) -> bool:
         """Strike one child off; whether it was there."""
@@ -82,7 +93,7 @@ class Roll:
                 return True
         return False
 
-    def absent(self, kind: str, present: Mapping[str, object]) -> list[str]:
+    def absent(self, kind: str, present: Container[str]) -> list[str]:
         """The uids of that kind which are not in ``present``: what a replacement strikes off."""
         return [uid for uid in self._shelves[kind] if uid not in present]
 
@@ -117,6 +128,6 @@ class Roll:
         """The counts from the records alone. Differs from ``counts`` only if there is a bug."""
         fresh = {kind: Counts() for kind in self.counts}
         for kind, shelf in self._shelves.items():
-            for child in shelf.values():
-                fresh[kind].add(child.state, +1)
+            for text in shelf.rows.values():
+                fresh[kind].add(STATES[mark_of(text)], +1)
         return fresh

@@ -26,8 +26,8 @@ import msgspec
 
 from .decode import rfc3339_s
 from .model import Child, Parent, ParentKey, Record
-from .ports import Entries, Objects
-from .records import Packer
+from .ports import Objects
+from .records import Changes, Entries, Packer
 from .slots import HEALTH, LIVE, NOWHERE, SILENT, Group, Slots, matter_of
 
 __all__ = ["CLEAN_GAP_S", "PROOF_WAIT_S", "SETTLE_S", "SKEW_S", "Intake", "Replaced"]
@@ -66,6 +66,7 @@ class Intake:
         self._groups: dict[ParentKey | None, Group] = {}
         self._due: list[tuple[float, ParentKey]] = []
         self._out: dict[str, Record | None] = {}
+        self._changes = Changes(kind)
         self._replace = False
         self._refused: dict[str, int] = {}
         self._gone: set[str] | None = None
@@ -158,7 +159,7 @@ class Intake:
         self._refused = dict(refused)
         self.version = version if force else max(self.version, version)
         self._frame_at_s = now
-        self._out = {}
+        self._out, self._changes = {}, Changes(self.kind)
         return Replaced(len(slots), before + new - len(slots))
 
     def set_timeout(self, parent: ParentKey, timeout_s: float | None, now: float) -> None:
@@ -187,12 +188,14 @@ class Intake:
         entries: Entries
         if self._replace:
             entries = self._everything()
+        elif self._changes:
+            entries = self._changes
         elif self._out:
             entries = self._out
         else:
             return None
         mail = Objects(kind=self.kind, entries=entries, replace=self._replace, epoch=epoch)
-        self._out, self._replace = {}, False
+        self._out, self._changes, self._replace = {}, Changes(self.kind), False
         return mail
 
     def versions(self) -> dict[str, tuple[str, str, int]]:
@@ -380,16 +383,25 @@ class Intake:
 
     def _forget(self, place: int) -> None:
         uid = self._slots.uid(place)
-        self._out[uid] = None
+        if self._slots.parent(place) is None:
+            self._changes.gone(uid)
+        else:
+            self._out[uid] = None
         if self._gone is not None:
             self._gone.add(uid)
         self._tidy(self._slots.remove(place))
 
     def _tell(self, place: int) -> None:
         """What is at that place goes out with the next mail; after a list, everything does."""
-        if not self._replace:
-            record = self._slots.record(place)
-            self._out[record.uid] = record
+        if self._replace:
+            return
+        slots = self._slots
+        parent = slots.parent(place)
+        if parent is not None:
+            self._out[parent.uid] = parent
+            return
+        key, text = slots.row(place)
+        self._changes.rows[key] = slots.home(place).group.parent, text
 
     def _everything(self) -> Entries:
         """Of children in packed form: a list of a million must not become a million objects."""

@@ -36,7 +36,7 @@ class Child(msgspec.Struct, frozen=True, gc=False):
 
     ``healthy`` is None until it has reported. ``silent`` is the reader's verdict by our own clock. What names an incident is
     there only where there is one: ``since`` of who is unhealthy, the health transition's own instant as the object tells it
-    (RFC 3339, "" where it does not), and ``heartbeat`` of who is silent, the last one's value.
+    (RFC 3339, "" where it does not), and ``heartbeat`` of who is silent and not unhealthy, the last one's value.
     """
 
     kind: str

@@ -12,8 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from attrs import frozen
 
 from .events import Fact
-from .model import Child, EventNote, Item, ParentKey, Record
-from .records import ChildRecords, Shelf
+from .model import Child, EventNote, Item, ParentKey
+from .records import Entries
 
 T = TypeVar("T")
 
@@ -71,10 +71,6 @@ class Records(Protocol):
 
     def child(self, kind: str, parent: ParentKey, uid: str) -> Child | None:
         """The freshest delivered record of that child while it belongs to that parent, else None."""
-
-
-Entries = dict[str, Record | None] | ChildRecords | Shelf
-"""The newest record by uid, or None where it is gone. All that a list or a parent has of children comes packed."""
 
 
 @frozen(kw_only=True)

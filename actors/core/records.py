@@ -3,19 +3,27 @@
 Children are kept as rows (``rows``), and a ``Child`` is made when somebody asks for one. Reading from another thread needs no
 lock: a reader sees the record before or after a write, never half of one. Each kind has exactly one writer (its watcher).
 
-The same two mappings travel in mail, because a list of a million children must not become a million objects on its way:
-``ChildRecords`` is all of a kind (reader → watcher), a ``Shelf`` all of one parent's (watcher → ClusterActor).
+The same rows travel in mail, so that a child is packed once on its way and unpacked by nobody: ``ChildRecords`` is all of a
+kind (reader → watcher), a ``Shelf`` all of one parent's (watcher → ClusterActor), ``Changes`` what has become of some.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from typing import Any, Self
 
-from .model import Child, Parent, ParentKey, Record
-from .rows import Rows, is_uuid, key_of, uid_of
+from .model import Child, Parent, ParentKey, Record, fingerprint
+from .rows import Rows, key_of
+from .texts import child_of, home_of, packed, uid_in
 
-_HEALTHY = (None, True, False)
+Row = tuple[ParentKey | None, bytes]
+"""A child but for its kind and its key: whose it is, and its text."""
+Entry = tuple[str, bytes | str, Row | Record | str | None]
+"""One of a mail's entries, with its kind: a child by its key (a uid where it is gone), anything else by its uid."""
+
+NOBODY = ParentKey("", "")
+"""Whose a child was that was not there: nobody's name."""
 
 
 class Children(Mapping[str, Child]):
@@ -87,6 +95,61 @@ class _Items(ItemsView[str, Child]):
         return ((child.uid, child) for child in self._children.walk())
 
 
+class Changes(Mapping[str, Child | None]):
+    """What has become of some children of one kind, the newest of each: its row by its key, or its uid where it is gone."""
+
+    __slots__ = ("kind", "rows")
+
+    def __init__(self, kind: str, rows: dict[bytes, Row | str] | None = None) -> None:
+        self.kind = kind
+        self.rows = {} if rows is None else rows
+
+    @classmethod
+    def of(cls, kind: str, entries: Mapping[str, Record | None]) -> Self:
+        """The same, of records."""
+        changes = cls(kind)
+        changes.update(entries)
+        return changes
+
+    def put(self, child: Child) -> None:
+        """That is what it is now."""
+        key = key_of(child.uid)
+        self.rows[key] = child.parent, packed(child, key, home_of(child.parent))
+
+    def gone(self, uid: str) -> None:
+        """That one is no more."""
+        self.rows[key_of(uid)] = uid
+
+    def copy(self) -> Self:
+        """The same for another owner."""
+        return type(self)(self.kind, dict(self.rows))
+
+    def update(self, entries: Mapping[str, Record | None]) -> None:
+        """Newer mail on top of this."""
+        if isinstance(entries, Changes):
+            self.rows.update(entries.rows)
+            return
+        for uid, record in entries.items():
+            if isinstance(record, Child):
+                self.put(record)
+            else:
+                self.gone(uid)
+
+    def __getitem__(self, uid: str) -> Child | None:
+        key = key_of(uid)
+        row = self.rows[key]
+        return None if isinstance(row, str) else child_of(self.kind, row[0], key, row[1])
+
+    def __iter__(self) -> Iterator[str]:
+        return (entry_of(self.kind, key, row)[0] for key, row in self.rows.items())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self)})"
+
+
 class Shelf(Children):
     """The children of one kind and one parent (None: of no parent) by uid."""
 
@@ -97,7 +160,7 @@ class Shelf(Children):
         self.parent = parent
         self.number = number  # among a kind's shelves
         self.rows = Rows()
-        self._home = "" if parent is None else parent.namespace
+        self._home = home_of(parent)
 
     def put(self, child: Child) -> Child | None:
         """Enter or replace; the record before."""
@@ -134,11 +197,16 @@ class Shelf(Children):
         text = self.rows.get(key)
         return None if text is None else self._child(key, text)
 
+    def entries(self) -> Iterator[tuple[bytes, Row]]:
+        """As ``Changes`` has them."""
+        parent = self.parent
+        return ((key, (parent, text)) for key, text in self.rows.items())
+
     def __contains__(self, uid: object) -> bool:
         return isinstance(uid, str) and self.rows.get(key_of(uid)) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return (_uid(key, text) for key, text in self.rows.items())
+        return (uid_in(key, text) for key, text in self.rows.items())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -148,15 +216,7 @@ class Shelf(Children):
         return (self._child(key, text) for key, text in self.rows.items())
 
     def _child(self, key: bytes, text: bytes) -> Child:
-        name, version, *more = text.decode("ascii").split("\n")
-        if not more:
-            return Child(self.kind, self._home, _unescaped(name), uid_of(key), int(version), self.parent, True)
-        mark, since, heartbeat, namespace, uid = more
-        silent, healthy = divmod(int(mark), len(_HEALTHY))
-        return Child(
-            self.kind, _unescaped(namespace), _unescaped(name), _unescaped(uid) or uid_of(key), int(version), self.parent,
-            _HEALTHY[healthy], _unescaped(since), _unescaped(heartbeat), bool(silent),
-        )  # fmt: skip
+        return child_of(self.kind, self.parent, key, text)
 
 
 class ChildRecords(Children):
@@ -171,20 +231,43 @@ class ChildRecords(Children):
         self.made = 0  # shelves, ever
         self.where = Rows()  # by uid: the number of the shelf
 
+    @classmethod
+    def of_rows(cls, kind: str, shelves: Iterable[tuple[int, ParentKey | None, Rows]], where: Rows) -> Self:
+        """Those of another ``ChildRecords``: each shelf's number, parent and rows, and its index."""
+        records = cls(kind)
+        for number, parent, rows in shelves:
+            shelf = records.shelves[number] = records._by_parent[parent] = Shelf(kind, parent, number)
+            shelf.rows = rows
+        records.made, records.where = max(records.shelves, default=0), where
+        return records
+
     def put(self, child: Child) -> Child | None:
         """Enter or replace; the record before."""
         key = key_of(child.uid)
         shelf = self._shelf(key)
-        if shelf is not None and shelf.parent == child.parent:
-            return shelf.put(child)
-        old = None if shelf is None else self._take(shelf, child.uid)
-        home = self._by_parent.get(child.parent)
-        if home is None:
-            self.made += 1
-            home = self._by_parent[child.parent] = self.shelves[self.made] = Shelf(self.kind, child.parent, self.made)
-        home.put(child)
-        self.where.put(key, b"%d" % home.number)
+        old = None if shelf is None else shelf.find(child.uid)
+        self.enter(key, (child.parent, packed(child, key, home_of(child.parent))))
         return old
+
+    def enter(self, key: bytes, row: Row) -> ParentKey | None:
+        """Enter or replace; whose it was, ``NOBODY`` where it was not there."""
+        parent, text = row
+        shelf = self._shelf(key)
+        if shelf is not None and shelf.parent == parent:
+            shelf.rows.put(key, text)
+            return parent
+        if shelf is not None:
+            shelf.rows.pop(key)
+            self._tidy(shelf)
+        home = self.shelf_of(parent)
+        home.rows.put(key, text)
+        self.where.put(key, b"%d" % home.number)
+        return NOBODY if shelf is None else shelf.parent
+
+    def parent_of(self, key: bytes) -> ParentKey | None:
+        """Whose that child is, ``NOBODY`` where it is not there."""
+        shelf = self._shelf(key)
+        return NOBODY if shelf is None else shelf.parent
 
     def drop(self, uid: str) -> Child | None:
         """Remove; the record before."""
@@ -193,7 +276,9 @@ class ChildRecords(Children):
         if shelf is None:
             return None
         self.where.pop(key)
-        return self._take(shelf, uid)
+        old = shelf.drop(uid)
+        self._tidy(shelf)
+        return old
 
     def copy(self) -> ChildRecords:
         """The same records for another owner; what neither changes is there once."""
@@ -230,7 +315,7 @@ class ChildRecords(Children):
             return [uid for uid in self if uid not in entries]
         there = entries.where
         rows = (row for shelf in self.shelves.values() for row in shelf.rows.items())
-        return [_uid(key, text) for key, text in rows if there.get(key) is None]
+        return [uid_in(key, text) for key, text in rows if there.get(key) is None]
 
     def find(self, uid: str) -> Child | None:
         """That child's record, None where there is none."""
@@ -254,11 +339,47 @@ class ChildRecords(Children):
         number = self.where.get(key)
         return None if number is None else self.shelves[int(number)]
 
-    def _take(self, shelf: Shelf, uid: str) -> Child | None:
-        old = shelf.drop(uid)
+    def _tidy(self, shelf: Shelf) -> None:
         if not shelf:
             del self._by_parent[shelf.parent], self.shelves[shelf.number]
-        return old
+
+
+Entries = dict[str, Record | None] | ChildRecords | Shelf | Changes
+"""A mail's: the newest record by uid, or None where it is gone. Children come packed, but for those that
+somebody has put together by hand."""
+
+
+def kept(kind: str, entries: Entries) -> ChildRecords | Shelf | Changes:
+    """Entries of children, packed."""
+    return Changes.of(kind, entries) if isinstance(entries, dict) else entries
+
+
+def entry_of(kind: str, key: bytes | str, row: Row | Record | str | None) -> tuple[str, Record | None]:
+    """A mail's entry for people: the uid, and the record (None: it is gone)."""
+    if isinstance(row, str):
+        return row, None
+    if isinstance(row, tuple):
+        assert isinstance(key, bytes)
+        child = child_of(kind, row[0], key, row[1])
+        return child.uid, child
+    assert isinstance(key, str)
+    return key, row
+
+
+def fingerprint_of(kind: str, key: bytes | str, row: Row | Record | str | None) -> str:
+    """As ``fingerprint``, of a mail's entry."""
+    return fingerprint(kind, *entry_of(kind, key, row))
+
+
+def entries_of(entries: Entries) -> Iterable[tuple[Any, Any]]:
+    """A mail's entries, as they are kept: see ``Entry``."""
+    if isinstance(entries, Changes):
+        return entries.rows.items()
+    if isinstance(entries, Shelf):
+        return entries.entries()
+    if isinstance(entries, ChildRecords):
+        return (entry for shelf in entries.shelves.values() for entry in shelf.entries())
+    return entries.items()
 
 
 class Packer:
@@ -316,41 +437,3 @@ class RecordStore:
     def parent(self, key: ParentKey) -> Parent | None:
         """The freshest delivered record of that parent."""
         return self.parents.get(key)
-
-
-# --- a child as text: NAME, VERSION, and for who is not simply well MARK, SINCE, HEARTBEAT, NAMESPACE, UID ------------------
-def packed_well(name: str, version: int) -> bytes:
-    """The text of who is well, says nothing else, is in its parent's namespace, and has a UUID."""
-    return f"{_escaped(name)}\n{version}".encode("ascii")
-
-
-def packed(child: Child, key: bytes, home: str) -> bytes:
-    """The text of any child; ``home`` is the namespace that is understood."""
-    since, heartbeat, namespace = child.since, child.heartbeat, child.namespace
-    plain_uid = is_uuid(child.uid, key)
-    if child.healthy is True and not (since or heartbeat or child.silent) and namespace == home and plain_uid:
-        return packed_well(child.name, child.version)
-    name = _escaped(child.name)
-    mark = _HEALTHY.index(child.healthy) + len(_HEALTHY) * child.silent
-    uid = "" if plain_uid else _escaped(child.uid)
-    return (
-        f"{name}\n{child.version}\n{mark}\n{_escaped(since)}\n{_escaped(heartbeat)}\n{_escaped(namespace)}\n{uid}"
-    ).encode("ascii")
-
-
-def _uid(key: bytes, text: bytes) -> str:
-    """The uid of a row, without the rest."""
-    return (
-        _unescaped(text.rpartition(b"\n")[2].decode("ascii")) or uid_of(key) if text.count(b"\n") > 1 else uid_of(key)
-    )
-
-
-def _escaped(text: str) -> str:
-    """ASCII, on one line. What an API server has is so already, but for a heartbeat that somebody invented."""
-    if text.isascii() and text.isprintable() and "\\" not in text:
-        return text
-    return text.encode("unicode_escape").decode("ascii")
-
-
-def _unescaped(text: str) -> str:
-    return text.encode("ascii").decode("unicode_escape") if "\\" in text else text

@@ -12,15 +12,16 @@ that no text can be taken for a key, whatever its author knows: a search finds r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from typing import Self
 from zlib import crc32
 
-__all__ = ["Rows", "is_uuid", "key_of", "uid_of"]
+__all__ = ["KEY_BYTES", "Rows", "is_uuid", "key_of", "uid_of"]
 
 _BUCKET_ROWS = 24
 """On average, at most. Larger ones cost time on each change (they are copied), smaller ones memory (50 B a bucket)."""
-_KEY_BYTES = 16
+KEY_BYTES = 16
 _LONG = 127
 """A length from here on takes three more bytes, of seven bits each: no byte of a length is beyond ASCII either."""
 
@@ -37,9 +38,9 @@ def key_of(uid: str) -> bytes:
             key = bytes.fromhex(uid.replace("-", ""))
         except ValueError:
             key = b""
-        if len(key) == _KEY_BYTES and key[8] > 127:
+        if len(key) == KEY_BYTES and key[8] > 127:
             return key
-    digest = bytearray(blake2b(uid.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest())
+    digest = bytearray(blake2b(uid.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest())
     digest[8] |= 128
     return bytes(digest)
 
@@ -58,6 +59,20 @@ class Rows:
     def __init__(self) -> None:
         self._buckets: list[bytes] = [b""]  # as many as a power of two
         self._count = 0
+
+    @classmethod
+    def of(cls, count: int, buckets: list[bytes]) -> Self:
+        """Those of another ``Rows``, which has ``count``. ValueError where that cannot be."""
+        if not buckets or len(buckets) & (len(buckets) - 1) or count > _BUCKET_ROWS * len(buckets):
+            raise ValueError(f"{count} rows in {len(buckets)} buckets")
+        rows = cls()
+        rows._buckets, rows._count = buckets, count
+        return rows
+
+    @property
+    def buckets(self) -> Sequence[bytes]:
+        """What it is made of."""
+        return self._buckets
 
     def __len__(self) -> int:
         return self._count
@@ -86,7 +101,7 @@ class Rows:
         start, end = _text(bucket, at)
         before = bucket[start:end]
         if before != text:
-            self._buckets[number] = b"".join((bucket[: at + _KEY_BYTES], _length(text), text, bucket[end:]))
+            self._buckets[number] = b"".join((bucket[: at + KEY_BYTES], _length(text), text, bucket[end:]))
         return before
 
     def pop(self, key: bytes) -> bytes | None:
@@ -105,6 +120,10 @@ class Rows:
         """All keys with their texts. The owner may write meanwhile: each bucket is seen before or after, never half."""
         for bucket in list(self._buckets):
             yield from _rows(bucket)
+
+    def values(self) -> Iterator[bytes]:
+        """All texts."""
+        return (text for _, text in self.items())
 
     def copy(self) -> Rows:
         """The same rows for another owner. What neither changes is there once."""
@@ -140,11 +159,11 @@ _SHORT = [bytes((size,)) for size in range(_LONG)]
 
 def _text(bucket: bytes, at: int) -> tuple[int, int]:
     """Where the text begins and ends of the row that begins at ``at``."""
-    size = bucket[at + _KEY_BYTES]
+    size = bucket[at + KEY_BYTES]
     if size < _LONG:
-        start = at + _KEY_BYTES + 1
+        start = at + KEY_BYTES + 1
         return start, start + size
-    start = at + _KEY_BYTES + 4
+    start = at + KEY_BYTES + 4
     high, middle, low = bucket[start - 3 : start]
     return start, start + (high << 14 | middle << 7 | low)
 
@@ -153,5 +172,5 @@ def _rows(bucket: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = 0
     while at < len(bucket):
         start, end = _text(bucket, at)
-        yield bucket[at : at + _KEY_BYTES], bucket[start:end]
+        yield bucket[at : at + KEY_BYTES], bucket[start:end]
         at = end

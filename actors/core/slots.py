@@ -14,15 +14,14 @@ from array import array
 from collections.abc import Iterator
 
 from .model import Child, Parent, ParentKey, Record
-from .records import packed, packed_well
-from .rows import is_uuid, key_of, uid_of
+from .rows import KEY_BYTES, is_uuid, key_of, uid_of
+from .texts import home_of, packed_other, packed_well
 
 __all__ = ["HEALTH", "LIVE", "NOWHERE", "SILENT", "Group", "Home", "Slots", "matter_of"]
 
 HEALTH, SILENT, LIVE = 3, 4, 8
 """Marks: the bits of the health; silent; has reported since we first saw it."""
 _HEALTHY = (None, True, False)
-_KEY_BYTES = 16
 NOWHERE = -1
 _TEXTS_MAX = 4096
 """Heartbeat texts that are shared. Beyond, they are collected anew; one that is in use stays with who uses it."""
@@ -132,9 +131,9 @@ class Slots:
         """The place of that uid; below zero where there is none. O(N), a million in milliseconds: for who has no name."""
         key = key_of(uid)
         at = self._keys.find(key)
-        while at >= 0 and (at % _KEY_BYTES or self.uid(at // _KEY_BYTES) != uid):
+        while at >= 0 and (at % KEY_BYTES or self.uid(at // KEY_BYTES) != uid):
             at = self._keys.find(key, at + 1)
-        return at // _KEY_BYTES
+        return at // KEY_BYTES
 
     def add(self, record: Record, home: Home, matter: int, now: float) -> int:
         """Enter an object whose name is free; its place."""
@@ -146,7 +145,7 @@ class Slots:
         self._names[place] = record.name
         self.places.setdefault(record.namespace, {})[record.name] = place
         key = key_of(record.uid)
-        self._keys[_KEY_BYTES * place : _KEY_BYTES * (place + 1)] = key
+        self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)] = key
         if not is_uuid(record.uid, key):
             self._uids[place] = record.uid
         self.set(place, record)
@@ -189,14 +188,14 @@ class Slots:
         for few in (self._parents, self._since, self._uids):
             few.pop(place, None)
         self._names[place] = self.heartbeats[place] = ""
-        self._keys[_KEY_BYTES * place : _KEY_BYTES * (place + 1)] = bytes(_KEY_BYTES)
+        self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)] = bytes(KEY_BYTES)
         self.marks[place] = 0
         self._free.append(place)
         return home.group
 
     def uid(self, place: int) -> str:
         """Whose place it is."""
-        return self._uids.get(place) or uid_of(bytes(self._keys[_KEY_BYTES * place : _KEY_BYTES * (place + 1)]))
+        return self._uids.get(place) or uid_of(bytes(self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)]))
 
     def name(self, place: int) -> tuple[str, str]:
         """Namespace and name."""
@@ -217,6 +216,10 @@ class Slots:
         """Whether this is the kind that has children."""
         return bool(self._parents)
 
+    def parent(self, place: int) -> Parent | None:
+        """The record of an object that has children; None for a child."""
+        return self._parents.get(place)
+
     def record(self, place: int) -> Record:
         """The object's record."""
         return self._parents.get(place) or self.child(place)
@@ -227,17 +230,26 @@ class Slots:
         silent = bool(mark & SILENT)
         return Child(
             self._kind, home.namespace, self._names[place], self.uid(place), self.versions[place], home.group.parent,
-            _HEALTHY[mark & HEALTH], self._since.get(place, ""), self.heartbeats[place] if silent else "", silent,
+            _HEALTHY[mark & HEALTH], self._since.get(place, ""), self._last_beat(place), silent,
         )  # fmt: skip
 
     def row(self, place: int) -> tuple[bytes, bytes]:
-        """A child's key and its record, packed (``records``)."""
-        key, home = bytes(self._keys[_KEY_BYTES * place : _KEY_BYTES * (place + 1)]), self.home(place)
-        parent = home.group.parent
-        understood = "" if parent is None else parent.namespace
-        if self.marks[place] & (HEALTH | SILENT) == _WELL and home.namespace == understood and place not in self._uids:
-            return key, packed_well(self._names[place], self.versions[place])
-        return key, packed(self.child(place), key, understood)
+        """A child's key and its record, packed (``texts``)."""
+        key, home, mark = (
+            bytes(self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)]),
+            self.home(place),
+            self.marks[place],
+        )
+        name, version, space = self._names[place], self.versions[place], home.namespace
+        if mark & (HEALTH | SILENT) == _WELL and space == home_of(home.group.parent) and place not in self._uids:
+            return key, packed_well(name, version)
+        how = (mark & HEALTH) + len(_HEALTHY) * bool(mark & SILENT)
+        since, heartbeat = self._since.get(place, ""), self._last_beat(place)
+        return key, packed_other(name, version, how, since, heartbeat, space, self._uids.get(place, ""))
+
+    def _last_beat(self, place: int) -> str:
+        """The heartbeat's text where it names an incident."""
+        return self.heartbeats[place] if self.marks[place] & (SILENT | HEALTH) in (SILENT, SILENT | _WELL) else ""
 
     def _grow(self) -> int:
         """More places; the first of them."""
@@ -245,7 +257,7 @@ class Slots:
         for column in (self.versions, self.heard_s, self.matters):
             column.frombytes(bytes(8 * _GROWTH))
         self.marks += bytes(_GROWTH)
-        self._keys += bytes(_KEY_BYTES * _GROWTH)
+        self._keys += bytes(KEY_BYTES * _GROWTH)
         self.homes += [None] * _GROWTH
         self.heartbeats += [""] * _GROWTH
         self._names += [""] * _GROWTH

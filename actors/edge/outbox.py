@@ -15,7 +15,8 @@ from collections.abc import Callable
 from attrs import frozen
 
 from ..core.events import Fact
-from ..core.ports import Entries, Objects, StreamChanged
+from ..core.ports import Objects, StreamChanged
+from ..core.records import Entries
 
 __all__ = ["Mail", "Outbox", "Taken"]
 

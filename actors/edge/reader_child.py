@@ -125,6 +125,9 @@ class ReadingChild:
     def _objects(self) -> int:
         return int(self._reader.statistics()[self._kind]["objects"])
 
+    def _version(self) -> int:
+        return int(self._reader.statistics()[self._kind]["version"])
+
     def _relist(self) -> None:
         self._reader.relist(self._kind)
 
@@ -150,7 +153,7 @@ class ReadingChild:
             if isinstance(mail, StreamChanged):
                 _write_all(self._reports, changed(mail))
                 continue
-            for frame in parts_of(mail):
+            for frame in parts_of(mail, self._version()):
                 _write_bytes(self._reports, frame)
                 if self._outbox.superseded(mail.epoch):
                     break

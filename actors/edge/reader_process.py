@@ -26,18 +26,20 @@ import msgspec
 from attrs import define, frozen
 
 from ..core.events import ReaderDied, ReaderStarted
-from ..core.model import Child, ParentKey
-from ..core.ports import Clock, Entries, Facts, Objects, Random, StreamChanged
-from ..core.records import Packer
+from ..core.model import ParentKey
+from ..core.ports import Clock, Facts, Objects, Random, StreamChanged
+from ..core.records import Entries
 from ..core.restarts import Budget, RestartPolicy
 from .outbox import Mail
 from .reader_wire import (
+    Arriving,
     Begin,
     Changed,
     Dying,
     FrameError,
     Frames,
     Part,
+    Piece,
     Pulse,
     Relist,
     Report,
@@ -120,7 +122,7 @@ class ReaderProcess:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._shared = Shared()
-        self._staged: Packer | None = None
+        self._arriving: Arriving | None = None
         self._seen = 0  # up to which version: the next process believes no list that is older
 
     # --- callers ------------------------------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ class ReaderProcess:
 
     def _one_life(self, heard: int) -> _Death | None:
         """Start a process and serve it to its end; None when we wished for the end."""
-        self.pulse, self.pid, self._staged = Pulse(), 0, None
+        self.pulse, self.pid, self._arriving = Pulse(), 0, None
         try:
             process = self._process = _spawn(self.kind)
         except OSError as error:
@@ -283,8 +285,12 @@ class ReaderProcess:
     def _report(self, report: Report) -> None:
         run = self._wishes.run
         assert run is not None
+        if isinstance(report, (Part, Piece)):
+            self._seen = max(self._seen, report.version)
         if isinstance(report, Part):
-            self._part(report, run)
+            self._deliver(report.entries(self.kind, self._shared), report, run)
+        elif isinstance(report, Piece):
+            self._piece(report, run)
         elif isinstance(report, Pulse):
             self.pulse, self._seen = report, report.version
         elif isinstance(report, Told):
@@ -292,22 +298,20 @@ class ReaderProcess:
         elif isinstance(report, Changed) and report.epoch == run.epoch:
             run.deliver(report.mail(self.kind))
 
-    def _part(self, part: Part, run: _Run) -> None:
-        """Parts of a replacement gather until the last one: it is one mail, or nothing when another begins meanwhile."""
-        found = part.entries(self.kind, self._shared)
-        entries: Entries = found
-        self._seen = max(self._seen, max(part.version, default=0))
-        if part.replace:
-            if part.first:
-                self._staged = Packer(self.kind)
-            elif self._staged is None:
-                raise FrameError("a part of a list without its beginning")
-            self._staged.add(record for record in found.values() if isinstance(record, Child))
-            if not part.last:
-                return
-            entries, self._staged = self._staged.done(), None
-        if part.epoch == run.epoch:
-            run.deliver(Objects(kind=self.kind, entries=entries, replace=part.replace, epoch=part.epoch))
+    def _piece(self, piece: Piece, run: _Run) -> None:
+        """Pieces of a list gather until the last one: it is one mail, or nothing when another begins meanwhile."""
+        if piece.first:
+            self._arriving = Arriving(self.kind, self._shared)
+        elif self._arriving is None:
+            raise FrameError("a piece of a list without its beginning")
+        self._arriving.add(piece)
+        if piece.last:
+            records, self._arriving = self._arriving.records(), None
+            self._deliver(records, piece, run)
+
+    def _deliver(self, entries: Entries, of: Part | Piece, run: _Run) -> None:
+        if of.epoch == run.epoch:
+            run.deliver(Objects(kind=self.kind, entries=entries, replace=isinstance(of, Piece), epoch=of.epoch))
 
     def _first_words(self) -> bytes:
         """What a new process must know: all of it, whatever an earlier one was told."""

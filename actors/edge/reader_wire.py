@@ -1,8 +1,8 @@
 """What goes over the two pipes between the operator and a process that reads one kind: frames, and what is in them.
 
-A frame is its length (4 bytes, big-endian) and so many bytes of msgpack. Records go by *columns* (all names, all uids …), so
-that hardly a line of Python runs per record: 0.3 µs to write one, 0.35 to read it (as rows: 0.55), 110 bytes on the wire.
-Namespaces and parents are named once a frame and then by their place; whoever reads shares them between records.
+A frame is its length (4 bytes, big-endian) and so many bytes of msgpack. Children are packed where they are judged, and go as
+the rows that they are (``core.records``): changes by columns, so that hardly a line of Python runs for each, and whole lists by
+buckets, of which neither end looks at a row. Parents are named once a frame and then by their place; whoever reads shares them.
 
 Both ends are the same version of the same program, so there is no version number. Whatever cannot be read is a ``FrameError``:
 the other end is broken, and is started anew.
@@ -10,9 +10,8 @@ the other end is broken, and is started anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice, repeat
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import attrs
@@ -21,20 +20,24 @@ import msgspec
 from ..core import events
 from ..core.errors import MusterError
 from ..core.events import Fact
-from ..core.model import Child, ParentKey, Record
+from ..core.model import ParentKey
 from ..core.ports import Objects, StreamChanged
+from ..core.records import Changes, ChildRecords, Row, kept
+from ..core.rows import KEY_BYTES, Rows
 
 __all__ = [
-    "FRAME_BYTES_MAX", "PART_RECORDS", "Begin", "Changed", "Command", "Dying", "FrameError", "Frames", "Part", "Pulse",
-    "Relist", "Report", "Setup", "Shared", "Timeouts", "Told", "changed", "command_of", "frame_of", "parts_of", "report_of",
-    "told",
+    "FRAME_BYTES_MAX", "PART_RECORDS", "PIECE_BYTES", "Arriving", "Begin", "Changed", "Command", "Dying", "FrameError",
+    "Frames", "Part", "Piece", "Pulse", "Relist", "Report", "Setup", "Shared", "Timeouts", "Told", "changed", "command_of",
+    "frame_of", "parts_of", "report_of", "told",
 ]  # fmt: skip
 
 HEAD_BYTES = 4
 FRAME_BYTES_MAX = 16 * 1024 * 1024
-"""No frame is longer. One record can have 4 MiB (a watch line's limit); anything beyond this is no length."""
+"""No frame is longer: a row has some kB at most (``core.texts``). Anything beyond this is no length."""
 PART_RECORDS = 1_000
-"""Records in one frame: some 110 kB. A list of a million goes in a thousand parts, and holds up nothing else for long."""
+"""Changes in one frame: some 60 kB."""
+PIECE_BYTES = 64 * 1024
+"""Rows in one frame. A list of a million goes in a thousand pieces, and holds up nothing else for long."""
 _SHARED_MAX = 65_536
 
 Kept = TypeVar("Kept", str, ParentKey)
@@ -83,54 +86,74 @@ Command = Setup | Begin | Timeouts | Relist
 
 # --- child → main -----------------------------------------------------------------------------------------------------
 class Part(msgspec.Struct, array_like=True, frozen=True, tag=0):
-    """A part of an ``Objects``. Of a replacement the ``first`` and the ``last`` are marked: what is between is one mail.
+    """Some changes, by columns: whose each is (a place in ``parents``), its key (16 bytes), its text; and who is gone, by uid.
 
-    Columns of one length, but for ``gone`` (uids). ``space`` and ``parent`` are places in ``spaces`` and ``parents``.
+    ``version``: up to which this process had seen everything when it wrote this.
     """
 
     epoch: int
-    replace: bool
+    version: int
+    gone: list[str]
+    parents: list[ParentKey | None]
+    parent: list[int]
+    keys: bytes
+    texts: list[bytes]
+
+    def entries(self, kind: str, shared: Shared) -> Changes:
+        """What has changed; FrameError where the columns do not fit together."""
+        if len(self.parent) != len(self.texts) or len(self.keys) != KEY_BYTES * len(self.texts):
+            raise FrameError("the columns of a part differ in length")
+        parents = [None if each is None else shared.key(each) for each in self.parents]
+        ends = range(KEY_BYTES, len(self.keys) + 1, KEY_BYTES)
+        try:
+            rows = zip(map(parents.__getitem__, self.parent), self.texts, strict=True)
+            changes = Changes(kind, dict(zip((self.keys[end - KEY_BYTES : end] for end in ends), rows, strict=True)))
+        except IndexError:
+            raise FrameError("a part names a parent that it has not listed") from None
+        for uid in self.gone:
+            changes.gone(uid)
+        return changes
+
+
+class Piece(msgspec.Struct, array_like=True, frozen=True, tag=5):
+    """A piece of a whole list, as rows are kept: nobody looks at them on their way. The ``first`` and the ``last`` are marked.
+
+    ``shelves``: number, parent, how many rows it has in all, and some of its buckets. ``where``: buckets of the index.
+    """
+
+    epoch: int
+    version: int
     first: bool
     last: bool
-    gone: list[str]
-    spaces: list[str]
-    parents: list[ParentKey | None]
-    space: list[int]
-    name: list[str]
-    uid: list[str]
-    version: list[int]
-    parent: list[int]
-    healthy: list[bool | None]
-    since: list[str]
-    heartbeat: list[str]
-    silent: list[bool]
+    shelves: list[tuple[int, ParentKey | None, int, list[bytes]]]
+    where: list[bytes]
 
-    def entries(self, kind: str, shared: Shared) -> dict[str, Record | None]:
-        """The records, and None for each that is gone; FrameError where the columns do not fit together."""
-        columns = (
-            self.space,
-            self.name,
-            self.version,
-            self.parent,
-            self.healthy,
-            self.since,
-            self.heartbeat,
-            self.silent,
-        )
-        if any(len(each) != len(self.uid) for each in columns):
-            raise FrameError("the columns of a part differ in length")
-        spaces = [shared.text(each) for each in self.spaces]
-        parents = [None if each is None else shared.key(each) for each in self.parents]
+
+class Arriving:
+    """The pieces of a list, until it is complete."""
+
+    def __init__(self, kind: str, shared: Shared) -> None:
+        self._kind, self._shared = kind, shared
+        self._shelves: dict[int, tuple[ParentKey | None, int, list[bytes]]] = {}
+        self._where: list[bytes] = []
+
+    def add(self, piece: Piece) -> None:
+        """One more."""
+        for number, parent, count, buckets in piece.shelves:
+            shelf = self._shelves.get(number)
+            if shelf is None:
+                shelf = self._shelves[number] = None if parent is None else self._shared.key(parent), count, []
+            shelf[2].extend(buckets)
+        self._where += piece.where
+
+    def records(self) -> ChildRecords:
+        """All of it; FrameError where something is missing."""
         try:
-            records: Iterator[Child] = map(
-                Child, repeat(kind), map(spaces.__getitem__, self.space), self.name, self.uid, self.version,
-                map(parents.__getitem__, self.parent), self.healthy, self.since, self.heartbeat, self.silent,
-            )  # fmt: skip
-            entries: dict[str, Record | None] = dict(zip(self.uid, records, strict=True))
-        except IndexError:
-            raise FrameError("a part names a parent or a namespace that it has not listed") from None
-        entries.update(dict.fromkeys(self.gone))
-        return entries
+            shelves = [(number, key, Rows.of(count, some)) for number, (key, count, some) in self._shelves.items()]
+            where = Rows.of(sum(len(rows) for _, _, rows in shelves), self._where or [b""])
+        except ValueError as error:
+            raise FrameError(f"a list: {error}") from error
+        return ChildRecords.of_rows(self._kind, shelves, where)
 
 
 class Changed(msgspec.Struct, array_like=True, frozen=True, tag=1):
@@ -181,14 +204,13 @@ class Dying(msgspec.Struct, array_like=True, frozen=True, tag=4):
     message: str
 
 
-Report = Part | Changed | Told | Pulse | Dying
+Report = Part | Piece | Changed | Told | Pulse | Dying
 
 _FACTS = {name: each for name, each in vars(events).items() if isinstance(each, type) and issubclass(each, Fact)}
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 _encode = msgspec.msgpack.Encoder().encode
-_COLUMNS = tuple(map(attrgetter, ("name", "uid", "version", "healthy", "since", "heartbeat", "silent")))
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
@@ -255,48 +277,68 @@ def changed(mail: StreamChanged) -> Changed:
     return Changed(mail.epoch, mail.up, mail.reason, mail.message)
 
 
-def parts_of(mail: Objects, part_records: int = PART_RECORDS) -> Iterator[bytes]:
+def parts_of(
+    mail: Objects, version: int = 0, *, part_records: int = PART_RECORDS, piece_bytes: int = PIECE_BYTES
+) -> Iterator[bytes]:
     """The frames of an ``Objects`` of children, one after the other: each is made when it is asked for."""
-    left = len(mail.entries)
-    if not left and not mail.replace:
+    if mail.replace:
+        entries = mail.entries
+        if not isinstance(entries, ChildRecords):
+            entries = ChildRecords(mail.kind)
+            entries.update(mail.entries)
+        yield from _pieces_of(entries, mail.epoch, version, piece_bytes)
         return
-    items = iter(mail.entries.items())
-    first = True
-    while first or left:
-        chosen = list(islice(items, part_records))
-        left -= len(chosen)
-        yield from _frames_of(chosen, mail, first=first, last=not left)
+    entries = kept(mail.kind, mail.entries)
+    assert isinstance(entries, Changes), "a list is a replacement"
+    rows = iter(entries.rows.items())
+    while chosen := list(islice(rows, part_records)):
+        yield frame_of(_part(chosen, mail.epoch, version))
+
+
+def _part(rows: list[tuple[bytes, Row | str]], epoch: int, version: int) -> Part:
+    parents: dict[ParentKey | None, int] = {}
+    gone, parent, keys, texts = [], [], [], []
+    for key, row in rows:
+        if isinstance(row, str):
+            gone.append(row)
+            continue
+        whose, text = row
+        parent.append(parents.setdefault(whose, len(parents)))
+        keys.append(key)
+        texts.append(text)
+    return Part(epoch, version, gone, list(parents), parent, b"".join(keys), texts)
+
+
+def _pieces_of(records: ChildRecords, epoch: int, version: int, piece_bytes: int) -> Iterator[bytes]:
+    """All shelves, and the index last. A piece is as long as ``piece_bytes``, and a bucket more."""
+    first, shelves, size = True, list[tuple[int, ParentKey | None, int, list[bytes]]](), 0
+    for shelf in records.shelves.values():
+        for some in _runs(shelf.rows.buckets, piece_bytes):
+            shelves.append((shelf.number, shelf.parent, len(shelf), some))
+            size += sum(map(len, some))
+            if size >= piece_bytes:
+                yield frame_of(Piece(epoch, version, first, False, shelves, []))
+                first, shelves, size = False, [], 0
+    if shelves:
+        yield frame_of(Piece(epoch, version, first, False, shelves, []))
+        first = False
+    runs = list(_runs(records.where.buckets, piece_bytes))
+    for number, some in enumerate(runs, 1):
+        yield frame_of(Piece(epoch, version, first, number == len(runs), [], some))
         first = False
 
 
-def _frames_of(items: list[tuple[str, Record | None]], mail: Objects, *, first: bool, last: bool) -> Iterator[bytes]:
-    """One frame, or several where it would be too long for one."""
-    frame = frame_of(_part(items, mail, first=first, last=last))
-    if len(frame) - HEAD_BYTES <= FRAME_BYTES_MAX or len(items) <= 1:
-        yield frame
-        return
-    half = len(items) // 2
-    yield from _frames_of(items[:half], mail, first=first, last=False)
-    yield from _frames_of(items[half:], mail, first=False, last=last)
-
-
-def _part(items: Iterable[tuple[str, Record | None]], mail: Objects, *, first: bool, last: bool) -> Part:
-    spaces: dict[str, int] = {}
-    parents: dict[ParentKey | None, int] = {}
-    gone, records = [], []
-    for uid, record in items:
-        if record is None:
-            gone.append(uid)
-        else:
-            assert isinstance(record, Child), "parents are read in the operator's own process"
-            records.append(record)
-    space = [spaces.setdefault(record.namespace, len(spaces)) for record in records]
-    parent = [parents.setdefault(record.parent, len(parents)) for record in records]
-    name, uid_, version, healthy, since, heartbeat, silent = (list(map(get, records)) for get in _COLUMNS)
-    return Part(
-        mail.epoch, mail.replace, first, last, gone, list(spaces), list(parents), space, name, uid_, version, parent, healthy,
-        since, heartbeat, silent,
-    )  # fmt: skip
+def _runs(buckets: Sequence[bytes], run_bytes: int) -> Iterator[list[bytes]]:
+    """The buckets in order, some at a time."""
+    run, size = list[bytes](), 0
+    for bucket in buckets:
+        run.append(bucket)
+        size += len(bucket)
+        if size >= run_bytes:
+            yield run
+            run, size = [], 0
+    if run:
+        yield run
 
 
 class Shared:

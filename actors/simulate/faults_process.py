@@ -8,6 +8,7 @@ from typing import Any
 from ..actor import Context
 from ..core.model import ParentKey
 from ..core.ports import Objects, StreamChanged
+from ..core.records import entry_of
 from ..messages import CloseUp, IdleReached, ItemsAnswered, PassivateWanted, RepairsWanted, StatusAnswered, StatusWanted
 from ..sim.reader import Deliver
 from .catalogue import Shape, fault
@@ -126,9 +127,12 @@ def poison_record(stage: Stage, name: str, actor: str) -> None:
         stage.broken.poisons[node.uid] = Poison(name, stage.api.resource_version, actor, stage.broken.fault)
 
 
-def _read(stage: Stage, actor: str, ctx: Context, record: Any) -> None:
-    poison = stage.broken.poisons.get("" if record is None else record.uid)
-    if poison is None or record.version != poison.version or not actor.startswith(poison.actor):
+def _read(stage: Stage, actor: str, ctx: Context) -> None:
+    if not stage.broken.poisons or ctx.handling is None:  # in hand is nothing where a list does not have it any more
+        return
+    uid, record = entry_of(*ctx.handling)
+    poison = stage.broken.poisons.get(uid)
+    if poison is None or record is None or record.version != poison.version or not actor.startswith(poison.actor):
         return
     urn = ctx.ref.actor_urn
     poison.deaths[urn] = poison.deaths.get(urn, 0) + 1
@@ -286,7 +290,7 @@ def install(stage: Stage) -> None:
     probe.listen(StatusWanted, lambda actor, message: moment(stage, "status-wanted"))
     probe.listen(StatusWanted, lambda actor, message: _meddled(stage, "status-wanted", message.parent))
     probe.listen(IdleReached, lambda actor, message: _meddled(stage, "asking-to-sleep", _parent(actor)))
-    probe.on_record = lambda actor, ctx, record: _read(stage, actor, ctx, record)
+    probe.on_entry = lambda actor, ctx: _read(stage, actor, ctx)
     probe.listen(PassivateWanted, lambda actor, message: _meddled(stage, "falling-asleep", message.parent))
     probe.listen(CloseUp, lambda actor, message: _meddled(stage, "closing", _parent(actor)))
     probe.listen(ItemsAnswered, lambda actor, message: moment(stage, "answered"))

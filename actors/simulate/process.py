@@ -78,7 +78,7 @@ class Probe:
         self.on_message: dict[type, list[Callable[[str, Any], None]]] = {}
         self.on_strike: Callable[[Strike, str], None] = lambda strike, actor: None
         self.effects_left = 0
-        self.on_record: Callable[[str, Context, Any], None] = lambda actor, ctx, record: None
+        self.on_entry: Callable[[str, Context], None] = lambda actor, ctx: None
         """Hears (actor, its context, record) before each record that a watcher or a ClusterActor reads; may raise."""
         self.twins: list[str] = []
         """Names of actors that were made while another of that name was alive."""
@@ -129,9 +129,9 @@ class Probe:
         if enter is None:
             return
 
-        def entered(uid: str, record: Any, *more: Any) -> Any:
-            self.on_record(name, ctx, record)
-            return enter(uid, record, *more)
+        def entered(*entry: Any) -> Any:
+            self.on_entry(name, ctx)
+            return enter(*entry)
 
         behaviour.__dict__["_enter"] = entered
 

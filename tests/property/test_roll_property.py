@@ -25,7 +25,8 @@ def of_kind(child: Child) -> Child:
     kind = KINDS[UIDS.index(child.uid) % 2]
     return Child(
         kind=kind, namespace="d", name=child.uid, uid=child.uid, version=child.version, parent=HOME,
-        healthy=child.healthy, since=child.since, heartbeat=child.heartbeat, silent=child.silent,
+        healthy=child.healthy, since=child.since if child.healthy is False else "", silent=child.silent,
+        heartbeat=child.heartbeat if child.silent and child.healthy is not False else "",
     )  # fmt: skip
 
 

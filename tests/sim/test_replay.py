@@ -18,8 +18,9 @@ from actors.cluster import ClusterActor
 from actors.core.events import ActorCrashed, ActorRestarted, Fact, RecordingCut, RecordingEnded, RecordingStarted
 from actors.core.graph import graph_of
 from actors.core.health import Roll
-from actors.core.model import Child, ParentKey
+from actors.core.model import ParentKey
 from actors.core.tape import Control, Turn
+from actors.core.texts import child_of
 from actors.edge.tapefile import TapeLimits
 from actors.edge.taps import patch_request
 from actors.gateway import BatchGatewayActor
@@ -34,12 +35,13 @@ Running = Callable[[int], AbstractContextManager[Any]]
 @pytest.fixture
 def crashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Actors of every kind die of what they are sent, now and then: by its content, so that a replay dies of the same."""
-    put, wanted, status = Roll.put, BatchGatewayActor._wanted, StatusActor._wanted
+    enter, wanted, status = Roll.enter, BatchGatewayActor._wanted, StatusActor._wanted
 
-    def put_or_die(self: Roll, child: Child) -> bool:
+    def enter_or_die(self: Roll, kind: str, key: bytes, text: bytes) -> bool:
+        child = child_of(kind, None, key, text)
         if child.since == "boom" and child.version % 3 == 0:
             raise RuntimeError(f"planted: {child.name}, {TOKEN}")
-        return put(self, child)
+        return enter(self, kind, key, text)
 
     def wanted_or_die(self: BatchGatewayActor, message: RepairsWanted, now: float) -> None:
         if len(message.items) == 3 and self.ctx.incarnation < 3:
@@ -51,7 +53,7 @@ def crashes(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("planted")
         status(self, wish)
 
-    monkeypatch.setattr(Roll, "put", put_or_die)
+    monkeypatch.setattr(Roll, "enter", enter_or_die)
     monkeypatch.setattr(BatchGatewayActor, "_wanted", wanted_or_die)
     monkeypatch.setattr(StatusActor, "_wanted", status_or_die)
 

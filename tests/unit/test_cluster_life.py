@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from actors.actor import Resume
 from actors.cluster import PASSIVATE_PATIENCE_S
 from actors.core.events import AuditDiffered, RecordSkipped
 from actors.core.health import Counts, Roll
-from actors.core.model import Child, Record, Share
+from actors.core.model import Record, Share
 from actors.core.ports import Objects
+from actors.core.texts import child_of
 from actors.messages import (
     AskAgain,
     BackendState,
@@ -74,14 +73,15 @@ def test_a_replacement_strikes_off_what_it_does_not_hold() -> None:
 
 def test_a_poisonous_record_is_skipped_reported_and_said_in_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
     """And forgotten when it changes, or goes: by a deletion or by a list without it."""
-    put = Roll.put
+    enter = Roll.enter
 
-    def poisoned(self: Any, child: Child) -> bool:
+    def poisoned(self: Roll, kind: str, key: bytes, text: bytes) -> bool:
+        child = child_of(kind, None, key, text)
         if child.name == "bad" and child.version == 1:
             raise ValueError("poison")
-        return put(self, child)
+        return enter(self, kind, key, text)
 
-    monkeypatch.setattr(Roll, "put", poisoned)
+    monkeypatch.setattr(Roll, "enter", poisoned)
     desk = Desk()
     for _ in range(2):
         desk.sync(node("a"), node("bad"))

@@ -55,19 +55,20 @@ def test_a_version_or_a_heartbeat_alone_does_not_matter(change: dict[str, Any]) 
     roll.put(child(healthy=True))
 
     assert not roll.put(child(healthy=True, **change))
-    assert roll.children["a"] == child(healthy=True, **change)
+    assert roll.children["a"] == child(healthy=True, version=change.get("version", 1))
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"healthy": False}, {"silent": True}, {"since": "later"}, {"parent": ParentKey("default", "c2")}, {"name": "b"}],
+    [{"healthy": True}, {"silent": True}, {"since": "later"}, {"name": "b"}, {"namespace": "other"}],
 )
 def test_what_matters_wakes(change: dict[str, Any]) -> None:
     """One field each."""
     roll = Roll(("K",), HOME)
-    roll.put(child(healthy=True))
+    roll.put(child(healthy=False))
 
-    assert roll.put(child(**{"healthy": True, **change}))
+    assert roll.put(child(**{"healthy": False, **change}))
+    assert list(roll.eligible.values()) == [each for each in roll.children.values() if each.eligible]
 
 
 def test_a_child_that_spoke_and_fell_silent_again_between_two_looks_matters() -> None:

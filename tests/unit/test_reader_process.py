@@ -104,7 +104,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 
 PULSE = frame_of(Pulse(1, 2, True))
-LIST = b"".join(parts_of(objects(children("a", "b", "c"), replace=True), 1))
+LIST = b"".join(parts_of(objects(children("a", "b", "c"), replace=True), piece_bytes=1))
 
 
 def test_what_it_says_is_delivered_in_order(child: Callable[..., Watched]) -> None:
@@ -133,7 +133,7 @@ def test_the_parts_of_a_list_are_one_replacement(child: Callable[..., Watched]) 
 
 
 def test_a_list_that_begins_before_another_has_ended_is_the_only_one(child: Callable[..., Watched]) -> None:
-    half = b"".join(list(parts_of(objects(children("a", "ghost", "c"), replace=True), 1))[:2])
+    half = b"".join(list(parts_of(objects(children("a", "ghost", "c"), replace=True), piece_bytes=1))[:1])
     watched = child(half + LIST)
     watched.process.start(1, watched.mail.append)
     until(lambda: watched.mail)
@@ -152,6 +152,7 @@ def test_mail_of_another_epoch_goes_nowhere(child: Callable[..., Watched]) -> No
 
 
 CUT = LIST[:-3]
+END = b"".join(list(parts_of(objects(children("a", "b"), replace=True), piece_bytes=1))[1:])
 NONSENSE = b"{" + b'"kind":"nonsense"}' * 20
 
 
@@ -162,7 +163,7 @@ NONSENSE = b"{" + b'"kind":"nonsense"}' * 20
         (NONSENSE, False, "garbled", "a frame of"),
         (frame_of(Begin(1)) + PULSE, False, "garbled", "no report"),
         (LIST[len(LIST) // 2 :], False, "garbled", ""),
-        (b"".join(list(parts_of(objects(children("a", "b"), replace=True), 1))[1:]), False, "garbled", "without its beginning"),
+        (END, False, "garbled", "without its beginning"),
         (PULSE, True, "ended", "exit code 3"),
         (frame_of(Dying("there is no kubeconfig")), False, "ended", "there is no kubeconfig"),
     ],

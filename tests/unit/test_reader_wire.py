@@ -13,9 +13,11 @@ from actors.core.fleet import MUSTER_FLEET
 from actors.core.graph import graph_of, value_of
 from actors.core.model import Child, ParentKey, Record
 from actors.core.ports import Objects, StreamChanged
+from actors.core.records import ChildRecords
 from actors.edge import reader_wire
 from actors.edge.reader_wire import (
     FRAME_BYTES_MAX,
+    Arriving,
     Begin,
     Changed,
     Command,
@@ -23,6 +25,7 @@ from actors.edge.reader_wire import (
     FrameError,
     Frames,
     Part,
+    Piece,
     Pulse,
     Relist,
     Report,
@@ -39,9 +42,10 @@ from actors.edge.reader_wire import (
 
 KIND = "ComputeNode"
 TEXT = st.text(max_size=8)
+UIDS = st.text(min_size=1, max_size=8)
 KEYS = st.builds(ParentKey, TEXT, TEXT)
 CHILDREN = st.builds(
-    Child, st.just(KIND), TEXT, TEXT, TEXT, st.integers(0, 2**63), st.none() | KEYS, st.none() | st.booleans(), TEXT, TEXT,
+    Child, st.just(KIND), TEXT, TEXT, UIDS, st.integers(0, 2**63), st.none() | KEYS, st.none() | st.booleans(), TEXT, TEXT,
     st.booleans(),
 )  # fmt: skip
 
@@ -52,8 +56,27 @@ def body(frame: bytes) -> bytes:
 
 
 def parts(mail: Objects, size: int = 1_000) -> list[Part]:
-    found = [report_of(body(frame)) for frame in parts_of(mail, size)]
+    found = [report_of(body(frame)) for frame in parts_of(mail, 9, part_records=size)]
     return [each for each in found if isinstance(each, Part)]
+
+
+def pieces(mail: Objects, size: int = 1_000) -> list[Piece]:
+    found = [report_of(body(frame)) for frame in parts_of(mail, 9, piece_bytes=size)]
+    return [each for each in found if isinstance(each, Piece)]
+
+
+def listed(found: list[Piece]) -> ChildRecords:
+    arriving = Arriving(KIND, Shared())
+    for each in found:
+        arriving.add(each)
+    return arriving.records()
+
+
+def kept(child: Child) -> Child:
+    """As it is kept: what names no incident is not."""
+    ill = child.healthy is False
+    since, heartbeat = child.since if ill else "", child.heartbeat if child.silent and not ill else ""
+    return msgspec.structs.replace(child, since=since, heartbeat=heartbeat)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=8), st.lists(st.integers(0, 3000), max_size=12))
@@ -93,6 +116,8 @@ def test_garbage_is_a_frame_error_or_a_report(garbage: bytes) -> None:
             found = read(garbage)
             if isinstance(found, Part):
                 found.entries(KIND, Shared())
+            if isinstance(found, Piece):
+                listed([found])
         except FrameError as error:
             words.append(str(error))
 
@@ -100,48 +125,68 @@ def test_garbage_is_a_frame_error_or_a_report(garbage: bytes) -> None:
 
 
 @given(
-    st.lists(CHILDREN | TEXT, max_size=12, unique_by=lambda each: each if isinstance(each, str) else each.uid),
-    st.data(),
+    st.lists(CHILDREN | UIDS, max_size=12, unique_by=lambda each: each if isinstance(each, str) else each.uid),
+    st.integers(1, 5),
 )
-def test_records_come_back_as_they_were_in_parts_of_any_size(made: list[Child | str], data: st.DataObject) -> None:
+def test_changes_come_back_as_they_were_in_parts_of_any_size(made: list[Child | str], size: int) -> None:
     entries: dict[str, Record | None] = {each: None for each in made if isinstance(each, str)}
-    entries |= {each.uid: each for each in made if isinstance(each, Child)}
-    mail = Objects(kind=KIND, entries=entries, replace=data.draw(st.booleans()), epoch=7)
-    found = parts(mail, data.draw(st.integers(1, 5)))
-    shared = Shared()
-    read: dict[str, Record | None] = {}
-    for each in found:
+    entries |= {each.uid: kept(each) for each in made if isinstance(each, Child)}
+    shared, read = Shared(), dict[str, Record | None]()
+    for each in parts(Objects(kind=KIND, entries=entries, epoch=7), size):
+        assert (each.epoch, each.version, len(each.texts) + len(each.gone) <= size) == (7, 9, True)
         read |= each.entries(KIND, shared)
 
     assert read == entries
-    assert {(each.epoch, each.replace) for each in found} <= {(7, mail.replace)}
-    if found:
-        assert [each.first for each in found] == [True] + [False] * (len(found) - 1)
-        assert [each.last for each in found] == [False] * (len(found) - 1) + [True]
 
 
-def test_an_empty_replacement_is_a_part_and_empty_mail_is_none() -> None:
-    (part,) = parts(Objects(kind=KIND, entries={}, replace=True))
+@given(st.lists(CHILDREN, max_size=60, unique_by=lambda each: each.uid), st.integers(1, 3_000))
+def test_a_list_comes_back_as_it_was_in_pieces_of_any_size(made: list[Child], size: int) -> None:
+    """By uid, by parent, and to be gone on with: what is put and dropped afterwards is as if nothing had been sent."""
+    records = ChildRecords(KIND)
+    for each in made:
+        records.put(each)
+    found = pieces(Objects(kind=KIND, entries=records, replace=True, epoch=7), size)
+    read = listed(found)
 
-    assert (part.first, part.last, part.entries(KIND, Shared())) == (True, True, {})
-    assert parts(Objects(kind=KIND, entries={})) == []
+    assert {(each.epoch, each.version) for each in found} == {(7, 9)}
+    assert [each.first for each in found] == [True] + [False] * (len(found) - 1)
+    assert [each.last for each in found] == [False] * (len(found) - 1) + [True]
+    for some in (read, records):
+        some.update({"new": Child(KIND, "ns", "n", "new", 1, ParentKey("ns", "c"))})
+        some.update(dict.fromkeys(each.uid for each in made[::2]))
+    assert dict(read) == dict(records)
+    assert {key: dict(read.of(key)) for key in parents_of(made)} == {
+        key: dict(records.of(key)) for key in parents_of(made)
+    }
 
 
-def test_records_that_are_too_long_for_one_frame_go_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_wire, "FRAME_BYTES_MAX", 2_000)
-    entries: dict[str, Record | None] = {str(n): Child(KIND, "ns", "x" * 300, str(n), n, None) for n in range(20)}
-    found = parts(Objects(kind=KIND, entries=entries, replace=True))
-    read: dict[str, Record | None] = {}
-    for each in found:
-        read |= each.entries(KIND, Shared())
-
-    assert read == entries
-    assert len(found) > 3
-    assert [each.first for each in found].index(True) == 0
-    assert [each.last for each in found].index(True) == len(found) - 1
+def parents_of(made: list[Child]) -> set[ParentKey]:
+    return {each.parent for each in made if each.parent is not None}
 
 
-def test_records_share_their_parents_and_namespaces_across_frames() -> None:
+def test_an_empty_list_is_a_piece_and_empty_mail_is_nothing() -> None:
+    (piece,) = pieces(Objects(kind=KIND, entries={}, replace=True))
+
+    assert (piece.first, piece.last, dict(listed([piece]))) == (True, True, {})
+    assert list(parts_of(Objects(kind=KIND, entries={}))) == []
+
+
+def test_a_large_list_goes_in_many_frames_and_none_of_them_is_large() -> None:
+    """One parent's children, too, may be more than a frame holds."""
+    records = ChildRecords(KIND)
+    for number in range(2_000):
+        records.put(
+            Child(
+                KIND, "ns", f"n{number}", f"u{number}", number, ParentKey("ns", "c"), healthy=False, since="x" * 5_000
+            )
+        )
+    frames = list(parts_of(Objects(kind=KIND, entries=records, replace=True), piece_bytes=20_000))
+
+    assert len(frames) > 20
+    assert max(map(len, frames)) < 60_000
+
+
+def test_records_share_their_parents_across_frames() -> None:
     shared = Shared()
     made: list[Child] = []
     for number in range(2):
@@ -154,7 +199,6 @@ def test_records_share_their_parents_and_namespaces_across_frames() -> None:
 
     assert one.parent is two.parent
     assert one.parent is not None
-    assert one.namespace is two.namespace is one.parent.namespace
 
 
 def test_what_is_shared_is_bounded() -> None:
@@ -166,13 +210,19 @@ def test_what_is_shared_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"name": []}, {"space": [9]}, {"parent": [9]}, {"silent": [True, False]}, {"uid": ["a", "b"]}]
+    "change", [{"texts": []}, {"parent": [9]}, {"parent": [0, 0]}, {"keys": b"short"}, {"parents": []}]
 )
 def test_columns_that_do_not_fit_are_a_frame_error(change: dict[str, object]) -> None:
     (part,) = parts(Objects(kind=KIND, entries={"a": Child(KIND, "ns", "a", "a", 1, None)}))
 
     with pytest.raises(FrameError):
         msgspec.structs.replace(part, **change).entries(KIND, Shared())
+
+
+@pytest.mark.parametrize("buckets", [[], [b"", b"", b""]])
+def test_a_list_whose_rows_cannot_be_is_a_frame_error(buckets: list[bytes]) -> None:
+    with pytest.raises(FrameError, match=f"a list: 3 rows in {len(buckets)} buckets"):
+        listed([Piece(1, 1, True, True, [(1, None, 3, buckets)], [b""])])
 
 
 def test_every_other_frame_comes_back() -> None:

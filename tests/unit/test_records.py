@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from actors.core.model import Child, ParentKey
-from actors.core.records import ChildRecords, Packer, RecordStore
+from actors.core.records import (
+    NOBODY,
+    Changes,
+    ChildRecords,
+    Packer,
+    RecordStore,
+    entries_of,
+    entry_of,
+)
+from actors.core.rows import key_of
+from actors.core.texts import ELIGIBLE, STATES, home_of, mark_of, same_matter
+from actors.core.texts import packed as text_of
 
 ONE, TWO = ParentKey("ns", "one"), ParentKey("ns", "two")
 
@@ -95,11 +106,11 @@ UUID = "0b0aa5c5-4d21-4c4f-8a41-6a4f8b2f3a10"
     "fields",
     [
         {}, {"healthy": True}, {"healthy": True, "uid": UUID}, {"healthy": True, "uid": UUID.upper()}, {"healthy": False},
-        {"healthy": True, "uid": UUID, "since": "t"}, {"healthy": True, "uid": UUID, "heartbeat": "h"},
+        {"healthy": False, "uid": UUID, "since": "t"}, {"silent": True, "uid": UUID, "heartbeat": "h"},
         {"healthy": True, "uid": UUID, "silent": True}, {"healthy": None, "uid": UUID}, {"healthy": False, "uid": UUID},
         {"healthy": True, "uid": UUID, "namespace": "other"}, {"healthy": True, "uid": UUID, "name": "back\\slash\\n"},
-        {"healthy": None, "silent": True, "since": "a\nb", "heartbeat": "\u00e4\ud800\\u0041", "name": "x" * 253},
-        {"healthy": False, "namespace": "", "uid": "\n", "version": 2**62},
+        {"healthy": None, "silent": True, "heartbeat": "a\nb", "name": "x" * 253},
+        {"healthy": False, "since": "\u00e4\ud800\\u0041", "silent": True, "namespace": "", "uid": "\n", "version": 2**62},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("parent", [ONE, None, ParentKey("", "all")])
@@ -123,7 +134,7 @@ def _made(parent: ParentKey | None, **fields: Any) -> Child:
     return Child(**{"kind": "K", "namespace": "ns", "name": "n", "uid": "u", "version": 1, "parent": parent, **fields})
 
 
-def packed(*parts: list[Child]) -> ChildRecords:
+def in_parts(*parts: list[Child]) -> ChildRecords:
     packer = Packer("K")
     for part in parts:
         packer.add(part)
@@ -131,7 +142,7 @@ def packed(*parts: list[Child]) -> ChildRecords:
 
 
 def test_nothing_packed_is_nothing() -> None:
-    assert (dict(packed()), len(packed([])), packed().drop("a")) == ({}, 0, None)
+    assert (dict(in_parts()), len(in_parts([])), in_parts().drop("a")) == ({}, 0, None)
 
 
 def test_a_mapping_says_what_is_not_there() -> None:
@@ -176,7 +187,7 @@ def test_newer_mail_goes_on_top_of_older() -> None:
 
 def test_a_replacement_is_taken_over_and_is_nobody_elses() -> None:
     """The rows are shared until one of the two changes; parents that came and went before are gone."""
-    mail = packed([child("a"), child("b"), child("c", None)])
+    mail = in_parts([child("a"), child("b"), child("c", None)])
     mine = ChildRecords("K")
     mine.put(child("old", TWO))
     mine.replace(mail)
@@ -200,7 +211,7 @@ def test_packed_at_once_is_as_put_one_by_one(shuffled: bool) -> None:
     one_by_one = ChildRecords("K")
     for each in children:
         one_by_one.put(each)
-    at_once = packed(children[:100], [], children[100:])
+    at_once = in_parts(children[:100], [], children[100:])
 
     assert dict(at_once) == dict(one_by_one)
     assert [dict(at_once.of(parent)) == dict(one_by_one.of(parent)) for parent in parents] == [True] * 7
@@ -229,3 +240,62 @@ def test_mail_that_holds_nothing_knows_its_kind() -> None:
     entries.update({"a": child("a")})
 
     assert dict(entries) == {"a": child("a")}
+
+
+def test_what_names_no_incident_is_not_kept() -> None:
+    """The heartbeat of who is heard, or is unhealthy anyhow, and since when somebody is well."""
+    records = ChildRecords("K")
+    records.put(child("a", healthy=True, since="t", heartbeat="h"))
+    records.put(child("b", healthy=False, silent=True, since="t", heartbeat="h"))
+    records.put(child("c", silent=True, since="t", heartbeat="h"))
+
+    assert [(records[uid].since, records[uid].heartbeat) for uid in "abc"] == [("", ""), ("t", ""), ("", "h")]
+
+
+def test_changes_are_the_newest_of_each_and_know_who_is_gone() -> None:
+    """By uid as by record, whatever the uid; a copy is its owner's."""
+    changes = Changes.of("K", {"a": child("a"), UUID: child(UUID, healthy=False), "b": child("b", TWO), "c": None})
+    other = changes.copy()
+    other.update({"a": None, "c": child("c", version=2)})
+    other.update(Changes.of("K", {"b": child("b", None, version=3)}))
+
+    assert dict(changes) == {"a": child("a"), UUID: child(UUID, healthy=False), "b": child("b", TWO), "c": None}
+    assert dict(other) == {
+        "a": None,
+        UUID: child(UUID, healthy=False),
+        "b": child("b", None, version=3),
+        "c": child("c", version=2),
+    }
+    assert (len(other), "c" in other, "d" in other, list(changes)) == (4, True, False, ["a", UUID, "b", "c"])
+    assert [entry_of("K", *entry) for entry in entries_of(changes)] == list(changes.items())
+
+
+def test_a_row_says_whose_it_was_and_what_matters_of_it() -> None:
+    """Without a record being made of it."""
+    records, key = ChildRecords("K"), key_of("a")
+    rows = [(parent, text_of(child("a", parent), key, home_of(parent))) for parent in (ONE, TWO, None)]
+
+    assert records.parent_of(key) is NOBODY
+    assert [records.enter(key, row) for row in (rows[0], rows[0], rows[1], rows[2], rows[0])] == [
+        NOBODY,
+        ONE,
+        ONE,
+        TWO,
+        None,
+    ]
+    assert (records.parent_of(key), len(records), sorted(map(str, records._by_parent))) == (ONE, 1, ["ns/one"])
+    one, newer, ill, other = (
+        text_of(each, key, "ns")
+        for each in (child("a"), child("a", version=22), child("a", healthy=False), child("a", name="b"))
+    )
+    assert [same_matter(one, text) for text in (one, newer, ill, other)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("healthy", [None, True, False])
+def test_a_mark_says_what_a_child_counts_as(healthy: bool | None, silent: bool) -> None:
+    """As the record itself would."""
+    record = child("a", healthy=healthy, silent=silent)
+    mark = mark_of(text_of(record, key_of("a"), "ns"))
+
+    assert (STATES[mark], ELIGIBLE[mark]) == (record.state, record.eligible)

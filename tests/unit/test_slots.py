@@ -92,7 +92,7 @@ def test_a_record_tells_what_names_an_incident_only_where_there_is_one() -> None
     assert bench.slots.since(place) == "t1"
 
     bench.slots.marks[place] |= SILENT
-    assert bench.slots.record(place) == child(healthy=False, since="t1", silent=True, heartbeat="h1")
+    assert bench.slots.record(place) == child(healthy=False, since="t1", silent=True)
     bench.slots.set(place, child(since="t2"))
     assert (bench.slots.record(place), bench.slots.since(place)) == (child(), "")
 

@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from ...core.intake import Intake, Replaced
-from ...core.model import Child, ParentKey, Record
+from ...core.model import ParentKey, Record
 from ...core.slots import SILENT, Group
 from .planting import Bed
 
@@ -124,16 +124,16 @@ def heartbeat_is_passed_on(original: Any) -> Any:
 
 
 @bed.single(
-    "heartbeat-changes-the-roll", breaks="silent heartbeats", at="actors.core.health:Roll.put",
+    "heartbeat-changes-the-roll", breaks="silent heartbeats", at="actors.core.health:Roll.enter",
     redundant_with=("heartbeat-is-passed-on",),
     what="a record that is the same in all that matters is a reason to reconcile",
 )  # fmt: skip
 def heartbeat_changes_the_roll(original: Any) -> Any:
-    def put(self: Any, child: Child) -> bool:
-        original(self, child)
+    def enter(self: Any, kind: str, key: bytes, text: bytes) -> bool:
+        original(self, kind, key, text)
         return True
 
-    return put
+    return enter
 
 
 bed.pair(

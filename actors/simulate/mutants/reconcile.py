@@ -14,6 +14,7 @@ from ...core.keys import item_key
 from ...core.model import Child, Item, Parent, ParentKey, Policy, Share
 from ...core.reconcile import Children
 from ...core.repairs import Repairs
+from ...core.texts import uid_in
 from ...core.valve import limit
 from .planting import Bed
 
@@ -25,18 +26,18 @@ _Found = tuple[list[Item], dict[str, int], float | None]
 
 # --- the roll ---------------------------------------------------------------------------------------------------------
 @bed.single(
-    "changed-child-is-counted-twice", breaks="truth", at="actors.core.health:Roll.put",
+    "changed-child-is-counted-twice", breaks="truth", at="actors.core.health:Roll.enter",
     what="the state that a child leaves keeps its count",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def put(self: Roll, child: Child) -> bool:
-        old = self.children.get(child.uid)
-        changed = bool(original(self, child))
+    def enter(self: Roll, kind: str, key: bytes, text: bytes) -> bool:
+        old = self.children.get(uid_in(key, text))
+        changed = bool(original(self, kind, key, text))
         if changed and old is not None:
             self.counts[old.kind].add(old.state, +1)
         return changed
 
-    return put
+    return enter
 
 
 @bed.single(
@@ -54,33 +55,33 @@ def _(original: Any) -> Any:
 
 
 @bed.single(
-    "recovered-child-stays-eligible", breaks="I7", at="actors.core.health:Roll.put",
+    "recovered-child-stays-eligible", breaks="I7", at="actors.core.health:Roll.enter",
     what="a child that is well again is asked for until it is gone",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def put(self: Roll, child: Child) -> bool:
-        wanted = self.eligible.get(child.uid)
-        changed = bool(original(self, child))
+    def enter(self: Roll, kind: str, key: bytes, text: bytes) -> bool:
+        wanted = self.eligible.get(uid_in(key, text))
+        changed = bool(original(self, kind, key, text))
         if wanted is not None:
-            self.eligible.setdefault(child.uid, wanted)
+            self.eligible.setdefault(wanted.uid, wanted)
         return changed
 
-    return put
+    return enter
 
 
 @bed.single(
-    "only-the-first-failure-is-eligible", breaks="I5", at="actors.core.health:Roll.put",
+    "only-the-first-failure-is-eligible", breaks="I5", at="actors.core.health:Roll.enter",
     what="a child that fails after it was entered well is counted, and never asked for",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def put(self: Roll, child: Child) -> bool:
-        old = self.children.get(child.uid)
-        changed = bool(original(self, child))
+    def enter(self: Roll, kind: str, key: bytes, text: bytes) -> bool:
+        old = self.children.get(uid_in(key, text))
+        changed = bool(original(self, kind, key, text))
         if old is not None and not old.eligible:
-            self.eligible.pop(child.uid, None)
+            self.eligible.pop(old.uid, None)
         return changed
 
-    return put
+    return enter
 
 
 # --- the valve --------------------------------------------------------------------------------------------------------

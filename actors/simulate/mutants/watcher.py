@@ -8,9 +8,9 @@ from typing import Any
 
 from attrs import evolve
 
-from ...core.model import Child, ParentKey, Record
+from ...core.model import ParentKey
 from ...core.ports import Objects
-from ...core.records import ChildRecords, Shelf
+from ...core.records import ChildRecords, Row, Shelf
 from ...messages import SubscribeWanted, WatcherStarted
 from ...watcher import ChildWatcher, WatcherActor, _Post
 from .planting import Bed
@@ -41,29 +41,31 @@ def _(original: Any) -> Any:
     what="a child that changes its parent wakes the new one only: the old one goes on counting it",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def enter(self: ChildWatcher, uid: str, record: Record | None, post: _Post) -> None:
+    def enter(self: ChildWatcher, key: bytes, what: Row | str, post: _Post) -> None:
         mine = _Post(replace=False)
-        original(self, uid, record, mine)
+        original(self, key, what, mine)
         for parent, entries in mine.by_parent.items():
-            if record is None or entries[uid] is not None:
-                post.add(parent, uid, entries[uid])
+            if isinstance(what, str) or not isinstance(entries[key], str):
+                post.add(parent, key, entries[key])
 
     return enter
 
 
 @bed.single(
-    "records-keep-a-moved-child-at-its-old-parent", breaks="truth", at="actors.core.records:ChildRecords.put",
+    "records-keep-a-moved-child-at-its-old-parent", breaks="truth", at="actors.core.records:ChildRecords.enter",
     needs=("A23", "P1"),
     what="the old parent's records keep a child that has moved: it is back whenever that parent is filled again",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def put(self: ChildRecords, child: Child) -> Child | None:
-        old: Child | None = original(self, child)
-        if old is not None and old.parent is not None and old.parent != child.parent:
-            self._by_parent.setdefault(old.parent, Shelf(old.kind, old.parent)).put(old)
+    def enter(self: ChildRecords, key: bytes, row: Row) -> ParentKey | None:
+        shelf = self._shelf(key)
+        text = None if shelf is None else shelf.rows.get(key)
+        old: ParentKey | None = original(self, key, row)
+        if text is not None and old is not None and old != row[0]:
+            self._by_parent.setdefault(old, Shelf(self.kind, old)).rows.put(key, text)
         return old
 
-    return put
+    return enter
 
 
 @bed.single(

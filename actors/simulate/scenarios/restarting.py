@@ -10,9 +10,10 @@ from attrs import evolve
 
 from ...core.events import ActorCrashed, ActorQuarantined, ActorRestarted, RecordSkipped
 from ...core.health import Roll
-from ...core.model import Child, Policy, Share
+from ...core.model import Policy, Share
 from ...core.quantity import Quota
 from ...core.stream import Watch
+from ...core.texts import child_of
 from ...sim.apiserver import ApiServerModel
 from ...sim.backend import fullest_window
 from ...sim.kinds import Resource
@@ -301,15 +302,16 @@ def _cached_reads_are_behind(plural: str, changes: int, while_: Callable[[], boo
 def _poison(name: str) -> Iterator[None]:
     """A bug of ours, for as long as it lasts: who enters that child while it is unhealthy dies."""
 
-    def made(original: Callable[[Roll, Child], bool]) -> Callable[[Roll, Child], bool]:
-        def put(self: Roll, child: Child) -> bool:
+    def made(original: Callable[[Roll, str, bytes, bytes], bool]) -> Callable[[Roll, str, bytes, bytes], bool]:
+        def enter(self: Roll, kind: str, key: bytes, text: bytes) -> bool:
+            child = child_of(kind, None, key, text)
             if child.name == name and child.healthy is False:
                 raise Injected("a record that kills who reads it")
-            return original(self, child)
+            return original(self, kind, key, text)
 
-        return put
+        return enter
 
-    with _planted("actors.core.health:Roll.put", made):
+    with _planted("actors.core.health:Roll.enter", made):
         yield
 
 

@@ -13,9 +13,10 @@ import pytest
 from actors.core.errors import ApiError, ApiThrottled, Conflict, Invalid, NotFound, Unreachable
 from actors.core.events import ActorCrashed
 from actors.core.health import Roll
-from actors.core.model import Child, ParentKey, Policy, Share
+from actors.core.model import ParentKey, Policy, Share
 from actors.core.quantity import Quota
 from actors.core.stream import Action
+from actors.core.texts import child_of
 from actors.sim.apierrors import ApiError as Refusal
 from actors.sim.apierrors import expired
 from actors.sim.backend import Behaviour
@@ -251,14 +252,15 @@ def crashes() -> Play:
 def poison() -> Play:
     """Parents that die until they are put aside, and a record that kills whoever reads it."""
     play = Play(heal_after_s=1.0)
-    put = Roll.put
+    enter = Roll.enter
 
-    def broken(roll: Roll, child: Child) -> bool:
+    def broken(roll: Roll, kind: str, key: bytes, text: bytes) -> bool:
+        child = child_of(kind, None, key, text)
         if child.name == "c0-n1" and child.healthy is False:
             raise ValueError("planted")
-        return put(roll, child)
+        return enter(roll, kind, key, text)
 
-    with mock.patch.object(Roll, "put", broken):
+    with mock.patch.object(Roll, "enter", broken):
         play.sick("c0-n1")
         play.wait(10.0)
     for _ in range(10):

@@ -1,0 +1,110 @@
+"""A child as a text of a few bytes: what its row holds beside its key, and what is known of it without making a record.
+
+NAME and VERSION, on a line each, of who is well, says nothing else, is where its parent is, and has a UUID: nearly all. Of
+anybody else also MARK, SINCE, HEARTBEAT, NAMESPACE and UID. ASCII; what is not is escaped.
+"""
+
+from __future__ import annotations
+
+from .model import Child, ParentKey, State
+from .rows import is_uuid, uid_of
+
+__all__ = [
+    "ELIGIBLE",
+    "STATES",
+    "child_of",
+    "home_of",
+    "mark_of",
+    "packed",
+    "packed_other",
+    "packed_well",
+    "same_matter",
+    "uid_in",
+]
+
+_HEALTHY = (None, True, False)
+_INSTANT_MAX = 256
+"""An instant has 35 characters at most (RFC 3339, nanoseconds and all). Who writes a book there gets its beginning."""
+
+
+def packed_well(name: str, version: int) -> bytes:
+    """The text of who is well, says nothing else, is in its parent's namespace, and has a UUID."""
+    return f"{_escaped(name)}\n{version}".encode("ascii")
+
+
+def home_of(parent: ParentKey | None) -> str:
+    """The namespace that is understood of that parent's children."""
+    return "" if parent is None else parent.namespace
+
+
+def packed(child: Child, key: bytes, home: str) -> bytes:
+    """The text of any child; ``home`` is the namespace that is understood. Not kept: what names no incident (``Child``)."""
+    namespace, plain_uid = child.namespace, is_uuid(child.uid, key)
+    if child.healthy is True and not child.silent and namespace == home and plain_uid:
+        return packed_well(child.name, child.version)
+    ill = child.healthy is False
+    since, heartbeat = child.since if ill else "", child.heartbeat if child.silent and not ill else ""
+    mark = _HEALTHY.index(child.healthy) + len(_HEALTHY) * child.silent
+    return packed_other(child.name, child.version, mark, since, heartbeat, namespace, "" if plain_uid else child.uid)
+
+
+def packed_other(name: str, version: int, mark: int, since: str, heartbeat: str, namespace: str, uid: str) -> bytes:
+    """The text of any other child. ``mark``: its health, and 3 more for who is silent; ``uid`` "": its key tells it."""
+    since, heartbeat = since[:_INSTANT_MAX], heartbeat[:_INSTANT_MAX]
+    return (
+        f"{_escaped(name)}\n{version}\n{mark}\n{_escaped(since)}\n{_escaped(heartbeat)}\n{_escaped(namespace)}\n"
+        f"{_escaped(uid)}"
+    ).encode("ascii")
+
+
+def child_of(kind: str, parent: ParentKey | None, key: bytes, text: bytes) -> Child:
+    """The child of that text."""
+    name, version, *more = text.decode("ascii").split("\n")
+    home = home_of(parent)
+    if not more:
+        return Child(kind, home, _unescaped(name), uid_of(key), int(version), parent, True)
+    mark, since, heartbeat, namespace, uid = more
+    silent, healthy = divmod(int(mark), len(_HEALTHY))
+    return Child(
+        kind, _unescaped(namespace), _unescaped(name), _unescaped(uid) or uid_of(key), int(version), parent,
+        _HEALTHY[healthy], _unescaped(since), _unescaped(heartbeat), bool(silent),
+    )  # fmt: skip
+
+
+def mark_of(text: bytes) -> int:
+    """The part of a text that says how the child is; see ``STATES`` and ``ELIGIBLE``."""
+    parts = text.split(b"\n", 3)
+    return int(parts[2]) if len(parts) > 2 else _WELL
+
+
+def same_matter(text: bytes, other: bytes) -> bool:
+    """Whether nothing differs but the version: nothing that a parent is woken for."""
+    name, _, rest = text.partition(b"\n")
+    other_name, _, other_rest = other.partition(b"\n")
+    return name == other_name and rest.partition(b"\n")[2] == other_rest.partition(b"\n")[2]
+
+
+_WELL = _HEALTHY.index(True)
+_MARKS = [Child("", "", "", "", 0, None, healthy, "", "", silent) for silent in (False, True) for healthy in _HEALTHY]
+STATES: list[State] = [child.state for child in _MARKS]
+"""By mark: what such a child counts as."""
+ELIGIBLE = [child.eligible for child in _MARKS]
+"""By mark: whether a repair may be wanted."""
+
+
+def uid_in(key: bytes, text: bytes) -> str:
+    """The uid of a row, without the rest."""
+    return (
+        _unescaped(text.rpartition(b"\n")[2].decode("ascii")) or uid_of(key) if text.count(b"\n") > 1 else uid_of(key)
+    )
+
+
+def _escaped(text: str) -> str:
+    """ASCII, on one line. What an API server has is so already, but for a heartbeat that somebody invented."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def _unescaped(text: str) -> str:
+    return text.encode("ascii").decode("unicode_escape") if "\\" in text else text
