@@ -21,10 +21,10 @@ from types import FrameType
 
 from ..core.errors import MusterError
 from ..core.graph import value_of
-from ..core.ports import StreamChanged
-from .heap import Heap
+from ..core.ports import Objects, StreamChanged
+from .heap import Heap, give_back
 from .kube import KubeClient
-from .outbox import Outbox, Taken
+from .outbox import Mail, Outbox, Taken
 from .reader import KubeReader
 from .reader_wire import (
     Begin,
@@ -136,7 +136,11 @@ class ReadingChild:
         try:
             pulse_at_s = time.monotonic()
             while True:
-                if self._send(self._outbox.take(max(0.0, pulse_at_s - time.monotonic()))):
+                sent = self._send(self._outbox.take(max(0.0, pulse_at_s - time.monotonic())))
+                if any(isinstance(mail, Objects) and mail.replace for mail in sent):
+                    sent = ()  # a list is as large as all that is kept, and not needed any more
+                    give_back()
+                elif sent:
                     time.sleep(GATHER_S)
                 if time.monotonic() >= pulse_at_s:
                     _write_all(self._reports, Pulse(**self._reader.statistics()[self._kind]))
@@ -145,8 +149,8 @@ class ReadingChild:
         except BrokenPipeError:  # nobody reads any more
             os._exit(0)
 
-    def _send(self, taken: Taken) -> bool:
-        """Whether there was any mail."""
+    def _send(self, taken: Taken) -> tuple[Mail, ...]:
+        """All of it; the mail that there was."""
         for fact in taken.facts:
             _write_all(self._reports, told(fact))
         for mail in taken.mail:
@@ -157,7 +161,7 @@ class ReadingChild:
                 _write_bytes(self._reports, frame)
                 if self._outbox.superseded(mail.epoch):
                     break
-        return bool(taken.mail)
+        return taken.mail
 
 
 def _write_all(reports: int, report: Report) -> None:

@@ -61,8 +61,9 @@ def test_a_lost_version_of_a_parent_is_there_before_any_stream_is_renewed() -> N
     assert listed[0][0] < lost_s + 15.0
 
 
-@pytest.mark.parametrize("actor", ["cluster/", "watcher/ComputeNode"])
-def test_a_poisonous_record_kills_its_reader_twice_and_nobody_else(actor: str) -> None:
+@pytest.mark.parametrize(("actor", "times"), [("cluster/", 2), ("watcher/ComputeNode", 1)])
+def test_a_poisonous_record_kills_its_reader_twice_at_most_and_nobody_else(actor: str, times: int) -> None:
+    """A watcher once: the list that it asks for next is taken over whole, and no record of it is read."""
     script = DRILLS["poisonous-record"].draw(SEED)
     steps = tuple(
         Step(step.at_s, step.do, (step.args[0], actor), step.fault) if step.do == "poison-record" else step
@@ -72,5 +73,5 @@ def test_a_poisonous_record_kills_its_reader_twice_and_nobody_else(actor: str) -
     deaths: list[str] = []
     run.stage.on_poisoned.append(lambda name, urn, uid: deaths.append(name))
     assert run.play().passed
-    assert len(deaths) == 2
+    assert len(deaths) == times
     assert set(deaths) == {"cluster/default/c0" if actor == "cluster/" else actor}
