@@ -17,7 +17,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from . import valve
-from .gates import BY_CODE, ORDER
+from .gates import BY_CODE, GATES, ORDER
 from .model import Child, State
 from .situation import ActorSeen, GatewaySeen, ItemSeen, KindSeen, Situation
 
@@ -36,6 +36,8 @@ class Shut:
     expected_s: float | None = None
     children: int = 0
     """How many children are at it."""
+    also: tuple[Shut, ...] = ()
+    """The later gates that other children of the parent are at."""
 
 
 @frozen(kw_only=True)
@@ -53,14 +55,22 @@ class Answer:
         now_s = self.situation.now_s
 
         def shown(shut: Shut | None) -> dict[str, Any] | None:
+            found: dict[str, Any]
             if shut is None:
                 return None
-            found: dict[str, Any] = {"code": shut.code, "text": shut.text, "cure": BY_CODE[shut.code].cure}
+            gate = BY_CODE[shut.code]
+            held = "" if shut.code == GATES[-1].code else gate.lane.value
+            found = {"code": shut.code, "holds_back": held, "text": shut.text, "cure": gate.cure}
             for name, at_s in (("since", shut.since_s), ("until", shut.until_s), ("expected", shut.expected_s)):
                 known = at_s is not None and math.isfinite(at_s)
                 found[f"{name}_at"] = round(wall_s + at_s - now_s, 3) if known and at_s is not None else None
             if shut.children:
                 found["children"] = shut.children
+            if shut.also:
+                names = ("children", "code", "text", "until_at", "expected_at")
+                found["also"] = [
+                    {name: each[name] for name in names} for each in map(shown, shut.also) if each is not None
+                ]
             return found
 
         first = shown(self.first)
@@ -95,7 +105,7 @@ def _seen(s: Situation, uid: str | None, child: str) -> Shut | None:
     for kind in kinds:
         if not kind.synced:
             return Shut(
-                code="not-listed", text=f"{kind.kind} is not listed yet: {kind.message or 'the list is under way'}"
+                code="not-listed", text=f"{kind.kind} is not listed yet: {_message(kind) or 'the list is under way'}"
             )
     if s.parent is None:
         return Shut(code="no-parent", text=f"no {_parents(s)} of the name {s.key} has been seen")
@@ -103,7 +113,7 @@ def _seen(s: Situation, uid: str | None, child: str) -> Shut | None:
         return Shut(code="no-child", text=f"{s.key} has no child of the name {child}")
     for kind in kinds:
         if not kind.up:
-            text = f"the stream of {kind.kind} is down: {kind.message or 'no reason was given'}"
+            text = f"the stream of {kind.kind} is down: {_message(kind) or 'no reason was given'}"
             return Shut(code="stream-down", text=text, since_s=kind.heard_s)
     for kind in kinds:
         if kind.heard_s is not None and s.now_s - kind.heard_s > s.quiet_s:
@@ -164,8 +174,8 @@ def _news(s: Situation) -> Shut | None:
 
 
 def _converged(s: Situation, uid: str | None) -> Shut:
-    ages_s = [s.now_s - kind.heard_s for kind in s.kinds if kind.heard_s is not None]
-    heard = f", as of what was heard up to {max(ages_s):.1f} s ago" if ages_s else ""
+    ages = [(s.now_s - kind.heard_s, kind.kind) for kind in s.kinds if kind.heard_s is not None]
+    heard = "; {1} was last heard {0:.1f} s ago, the others later".format(*max(ages)) if ages else ""
     if uid:
         return Shut(code="converged", text=f"{s.children[uid].name} is well: there is nothing to repair{heard}")
     return Shut(code="converged", text=f"the status is what the records say, and nobody needs a repair{heard}")
@@ -246,7 +256,7 @@ def _repairs(s: Situation, uid: str | None) -> Shut | None:
 
 
 def _first(shuts: Iterable[Shut]) -> Shut:
-    """The first gate that any of them is at, and how many are."""
+    """The first gate that any of them is at, how many are, and at which of the later ones the others are."""
     found: dict[str, Shut] = {}
     counts: dict[str, int] = {}
     for shut in shuts:
@@ -254,8 +264,8 @@ def _first(shuts: Iterable[Shut]) -> Shut:
         first = found.setdefault(shut.code, shut)
         if (shut.until_s or 0.0) < (first.until_s or 0.0):
             found[shut.code] = shut
-    code = min(found, key=ORDER.__getitem__)
-    return evolve(found[code], children=counts[code])
+    first, *others = (evolve(found[code], children=counts[code]) for code in sorted(found, key=ORDER.__getitem__))
+    return evolve(first, also=tuple(others))
 
 
 def _wanted_children(s: Situation) -> list[Child]:
@@ -377,7 +387,8 @@ def _gate(gateway: GatewaySeen, item: ItemSeen, now_s: float) -> Shut:
         text = f"{gateway.calls} calls are in flight, {calls_max} may be{why_one}"
         return Shut(code="calls-max", text=text, since_s=item.at_s, until_s=gateway.calls_over_s)
     if gateway.slot_s > now_s:
-        text = f"{gateway.quota[0]} calls in {gateway.quota[1]:g} s are spent"
+        calls = gateway.quota[0]
+        text = f"the quota of {calls} {'call' if calls == 1 else 'calls'} in {gateway.quota[1]:g} s is spent"
         return Shut(code="quota", text=text, since_s=item.at_s, until_s=gateway.slot_s)
     if gateway.batch_s > now_s:
         return Shut(code="batch-window", text="its batch is being filled", since_s=item.at_s, until_s=gateway.batch_s)
@@ -396,6 +407,11 @@ def _expecting(gateway: GatewaySeen, item: ItemSeen, now_s: float, shut: Shut) -
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
+def _message(kind: KindSeen) -> str:
+    """What was said of its stream; whoever says it begins with the kind."""
+    return kind.message.removeprefix(f"{kind.kind}: ")
+
+
 def _concerned(s: Situation, uid: str | None) -> list[KindSeen]:
     """The kinds whose news matter: all of them for the parent, its own and the parent's for a child."""
     if not uid or uid not in s.children:

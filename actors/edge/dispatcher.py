@@ -29,7 +29,7 @@ from ..actor import Cell, Wedged
 from ..core.events import ActorWedged
 from ..core.ports import Cancel, Facts, Outcome
 from ..mailbox import Future, Lock, Mailbox, using
-from .gate import Gate, Job, Lane, Tap, Timer
+from .gate import Gate, Job, Lane, Tap, Timer, message_name
 
 LEAKED_MAX = 3  # threads that never came back, before the process is better started anew (RELIABILITY S10)
 WATCHDOG_PERIOD_S = 1.0
@@ -183,11 +183,17 @@ class ThreadDispatcher:
         return self._timers.scheduled()
 
     def at_work(self) -> list[tuple[int, Mailbox]]:
-        """The threads that are in a turn, those given up for stuck included, and whose turn it is."""
+        """The threads that are in a turn, and whose turn it is."""
         with self._workers_lock:
-            workers = [*self._workers, *self._abandoned]
+            workers = list(self._workers)
         turns = [(worker.thread, worker.mailbox) for worker in workers if worker.is_alive()]
         return [(thread, mailbox) for thread, mailbox in turns if mailbox is not None]
+
+    def given_up(self) -> list[tuple[int, str, str, float]]:
+        """The threads that are still stuck after the watchdog has replaced them: whose turn, which message, since when."""
+        with self._workers_lock:
+            workers = list(self._abandoned)
+        return [(worker.thread, *worker.lost) for worker in workers if worker.is_alive()]
 
     @contextmanager
     def waiting(self, future: Future[Any], timeout_s: float | None) -> Iterator[None]:
@@ -275,8 +281,8 @@ class ThreadDispatcher:
             since_s, ctx = cell.busy_since_s, cell.ctx
             if since_s is None or ctx is None or now_s - since_s < self._wedge_after_s:
                 continue
-            message = type(mailbox.current.message).__name__ if mailbox.current else "?"
-            worker.abandoned = True
+            message = message_name(mailbox) or "?"
+            worker.abandoned, worker.lost = True, (cell.name, message, since_s)
             if (tap := self.tap) is not None:
                 tap.give_up(f"{cell.name} does not come back from {message}")
             with self._workers_lock:
@@ -299,6 +305,7 @@ class _Worker(threading.Thread):
         self._dispatcher = dispatcher
         self.mailbox: Mailbox | None = None
         self.abandoned = False
+        self.lost = ("", "", 0.0)  # once it is abandoned: whose turn, which message, since when
         # Of the watchdog: the mailbox and the message that it has seen here since then. A clock for each turn would cost more.
         self.seen: Mailbox | None = None
         self.seen_s = 0.0

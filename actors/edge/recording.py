@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..actor import Cell, _Ended, _Fired
+from ..actor import Cell
 from ..core.events import Fact, RecordingCut, RecordingEnded
 from ..core.graph import Unplain, graph_of
 from ..core.ports import Facts, Later, Outcome
 from ..core.tape import Begun, Control, Delivered, Ended, Entry, Finished, Fired, Header, Request, Turn, line_of
 from ..mailbox import Mailbox
 from .dispatcher import ThreadDispatcher
-from .gate import Job, Timer
+from .gate import Job, Timer, message_name
 from .tapefile import TapeFile
 from .taps import Mail
 
@@ -250,16 +250,6 @@ class Recording:
             self.entry_count += taken
         if not taken:
             self.finish(self.file.why)
-
-
-def message_name(mailbox: Mailbox) -> str:
-    """What the turn that has just been run handled: "" for none; a timer's message by its own name."""
-    if mailbox.current is None:
-        return ""
-    message = mailbox.current.message
-    if isinstance(message, _Fired):
-        message = message.message
-    return "Ended" if isinstance(message, _Ended) else type(message).__name__
 
 
 def _raising(error: Exception) -> Callable[[], Any]:

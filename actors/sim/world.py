@@ -177,6 +177,10 @@ class World:
         """Nobody is in a turn while somebody else looks."""
         return []
 
+    def given_up(self) -> list[tuple[int, str, str, float]]:
+        """There is one thread, and it comes back."""
+        return []
+
     def statistics(self) -> dict[str, object]:
         """As the real one, as far as there is anything."""
         return {"workers": 1, "leaked_threads": 0, "ready": len(self._ready), "timers": len(self.timers()), "pools": {}}

@@ -48,7 +48,7 @@ from ..core.tape import (
     request_of,
 )
 from ..edge.checkpoint import Pending, names_in, restore
-from ..edge.recording import message_name
+from ..edge.gate import message_name
 from ..edge.taps import call_request, event_request, patch_request
 from ..mailbox import using
 from ..tree import Ports, System, TreeSettings

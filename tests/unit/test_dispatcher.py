@@ -105,7 +105,12 @@ def test_a_wedged_incarnation_is_fenced_off_and_another_goes_on(stage: Stage) ->
 
     assert [(fact.actor, fact.message) for fact in stage.seen(ActorWedged)] == [("it", "str")]
     assert stage.dispatcher.statistics()["leaked_threads"] == 1
+    ((thread, *lost, since_s),) = stage.dispatcher.given_up()
+    assert lost == ["it", "str"]
+    assert since_s < stage.dispatcher.clock.now()
+    assert thread not in [each for each, _ in stage.dispatcher.at_work()]
     stage.release.set()
+    wait_for(lambda: not stage.dispatcher.given_up())
     time.sleep(0.1)
     assert ref.ask("still", timeout=30) == 2
     assert stage.log == [(2, "next"), (2, "still")]

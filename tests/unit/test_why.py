@@ -227,6 +227,39 @@ def test_children_at_the_first_gate_are_counted_and_the_soonest_speaks() -> None
     first = why(s).first
 
     assert ("cooldown", 2, 1250.0) == (first.code, first.children, first.until_s)
+    assert () == first.also
+
+
+def test_the_gates_of_the_other_children_are_told_too() -> None:
+    """Of five nodes two are repaired and three wait for the quota: the first gate alone would hide those three."""
+    waits = [node(f"waits-{number}", False) for number in range(3)]
+    s = situation()
+    attempts = {SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=950.0)}
+    attempts |= {each.uid: AttemptSeen(key=each.uid, asked_s=990.0, answered_s=None) for each in waits}
+    children = {each.uid: each for each in (SICK, *waits)}
+    items = {each.uid: ItemSeen(key=each.uid, place="ready", at_s=999.0) for each in waits}
+    s = evolve(
+        s, children=children, counts={"Node": (0, 4, 0)}, parent=None if s.parent is None else evolve(s.parent, status={
+            "observedGeneration": 1, "kinds": [{"kind": "Node", "healthy": 0, "unhealthy": 4, "unknown": 0}],
+        }),
+        cluster=ClusterSeen(eligible=children, attempts=attempts, asked=frozenset(each.uid for each in waits)),
+        gateway=evolve(gateway_of(s), items=items, slot_s=1008.0),
+    )  # fmt: skip
+    answer = why(s)
+    told = answer.as_json(5000.0)
+
+    assert ("cooldown", 1) == (answer.first.code, answer.first.children)
+    assert [("quota", 3)] == [(each.code, each.children) for each in answer.first.also]
+    assert [(3, "quota", 5008.0)] == [(each["children"], each["code"], each["until_at"]) for each in told["also"]]
+    assert ("repairs", None) == (told["holds_back"], told["counting"])
+
+
+@pytest.mark.parametrize("code", ["stream-down", "not-listed"])
+def test_what_the_server_said_names_the_kind_once(code: str) -> None:
+    s = both(SHUT[code], kind(synced=code != "not-listed", up=False, message="Node: 403 forbidden"))(situation())
+
+    assert why(s).first.text.endswith(": 403 forbidden")
+    assert 1 == why(s).first.text.count("Node")
 
 
 @pytest.mark.parametrize(("ahead", "expected_s"), [(0, 1008.0), (19, 1008.0), (20, 1018.0), (45, 1028.0)])

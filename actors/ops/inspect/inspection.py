@@ -7,10 +7,14 @@ the changing commands use). The same facade stands over a simulated tree: only w
 from __future__ import annotations
 
 import difflib
+import functools
+import re
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from pykka import ActorDeadError
@@ -19,6 +23,7 @@ from pykka import Timeout as PykkaTimeout
 from ...actor import Behaviour, Cell, Look, Ref, _Fired
 from ...core.events import CommandGiven, Fact
 from ...core.model import EventNote, Parent, ParentKey
+from ...edge.gate import message_name
 from ...mailbox import Mailbox
 from ...messages import EventWanted
 from ...tree import System
@@ -48,6 +53,9 @@ class Threads(Protocol):
 
     def at_work(self) -> list[tuple[int, Mailbox]]:
         """Threads in a turn, and whose turn."""
+
+    def given_up(self) -> list[tuple[int, str, str, float]]:
+        """Threads that are stuck for good: whose turn, which message, since when."""
 
 
 Wait = Callable[[Callable[[], bool], float], bool]
@@ -274,16 +282,22 @@ def message_in_hand(cell: Cell, now_s: float) -> tuple[str, float]:
     since_s = cell.busy_since_s
     if since_s is None:
         return "", 0.0
-    return message_of(cell.actor_inbox), max(0.0, now_s - since_s)
+    return message_name(cell.actor_inbox), max(0.0, now_s - since_s)
 
 
-def message_of(mailbox: Mailbox) -> str:
-    """What a mailbox has handed out last, by its name; a timer's message by its own."""
-    envelope = mailbox.current
-    if envelope is None:
-        return ""
-    message = envelope.message
-    return type(message.message if isinstance(message, _Fired) else message).__name__
+def short_files(text: str) -> str:
+    """A traceback with its files named from the folder that they are imported from: what tells nothing wraps nothing."""
+    return _FILE.sub(lambda found: f'File "{found[1].removeprefix(_root(found[1]))}"', text)
+
+
+_FILE = re.compile(r'File "([^"]+)"')
+
+
+@functools.lru_cache(maxsize=1000)  # a stack names the same few dozen files again and again
+def _root(file: str) -> str:
+    """The longest folder of the import path that the file is below, with its slash; "" where there is none."""
+    folders = {str(Path(each).resolve()) for each in (*sys.path, str(Path(__file__).parents[3]))}
+    return max((f"{each}/" for each in folders if file.startswith(f"{each}/")), key=len, default="")
 
 
 def _fired(callback: Callable[[], None] | None) -> _Fired | None:

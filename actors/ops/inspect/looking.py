@@ -9,12 +9,20 @@ from typing import Any
 
 from ...actor import Cell
 from ...core.masking import MASK, SECRET_FIELD, masked_text
+from ...core.situation import QUIET_S
 from ..exit_codes import ExitCode
 from .inspection import Inspection, message_in_hand
 from .registry import MAX, Answer, Args, Command, Json, Level, argument, option
 
+RECENT_S = 600.0  # a death that long ago is no news
 LONG_S = 5.0  # in one message: a turn takes milliseconds, so whoever is in one for so long is stuck
 SAMPLE_MIN_S = 0.05
+NAMED_MAX = 3  # of those in trouble, in a line
+SEE = {
+    "alive": "stacks", "ready": "tree", "streams": "watch-status", "workers": "stacks cluster/", "parents": "tree",
+    "backend": "batches", "quota": "quota", "failures": "failures",
+}  # fmt: skip
+"""The command that tells more of a check."""
 
 
 # --- health -----------------------------------------------------------------------------------------------------------
@@ -22,7 +30,10 @@ def health(look: Inspection, _args: Args) -> Answer:
     """One line for each thing that may be wrong."""
     checks = list(_checks(look))
     well = all(ok for _, ok, _ in checks)
-    rows = [{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks]
+    rows = [
+        {"check": name, "ok": ok, "detail": detail, "see": "" if ok else SEE.get(name, "")}
+        for name, ok, detail in checks
+    ]
     code = ExitCode.OK if well else ExitCode.UNWELL
     return Answer(value={"well": well, "checks": rows}, exit_code=code.value)
 
@@ -34,28 +45,29 @@ def _checks(look: Inspection) -> Iterator[tuple[str, bool, str]]:
     yield "ready", not reasons, "; ".join(reasons) or "every kind is listed, every actor of the tree runs"
     yield _streams(look)
     yield _stuck(look)
-    states = Counter(cell.state for _, cell in look.clusters())
-    asleep = max(0, len(look.system.store.parents) - sum(states.values()))
-    shown = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none awake"
-    yield "parents", states["down"] + states["quarantined"] == 0, f"{shown}, {asleep} asleep"
+    yield _parents(look)
     yield from _backend(look)
     pauses = {key: until_s for key, until_s in list(look.system.pauses.items()) if until_s > look.clock.now()}
     yield "paused", not pauses, f"{len(pauses)} parents, by command" if pauses else "no parent, by command"
-    failures = look.memory.failures_copied()
-    recent = [each for _, each in failures if look.clock.wall() - each.last_wall_s < 600]
-    yield (
-        "failures",
-        not recent,
-        f"{sum(each.count for each in recent)} of {len(recent)} kinds, the last within 10 min"
-        if recent
-        else "none in 10 min",
-    )
+    yield _failures(look)
 
 
 def _streams(look: Inspection) -> tuple[str, bool, str]:
+    """One that is up and has been silent for longer than a live one can be is no better than one that is down."""
     sync: dict[str, Any] = look.statistics("directory").get("sync", {})
-    down = [f"{kind} ({each['message'] or 'not listed yet'})" for kind, each in sync.items() if not each["up"]]
-    return "streams", bool(sync) and not down, "down: " + ", ".join(down) if down else f"{len(sync)} up"
+    trouble = [
+        f"{kind} is down ({each['message'].removeprefix(f'{kind}: ') or 'not listed yet'})"
+        for kind, each in sync.items()
+        if not each["up"]
+    ]
+    ages = {kind: float(age_s) for kind, each in look.reader().items() if (age_s := each.get("age_s")) is not None}
+    trouble += [
+        f"{kind} has been silent for {age_s:.0f} s"
+        for kind, age_s in ages.items()
+        if age_s > QUIET_S and sync.get(kind, {}).get("up")
+    ]
+    heard = f", each heard within {max(ages.values()):.0f} s" if ages else ""
+    return "streams", bool(sync) and not trouble, "; ".join(trouble) or f"{len(sync)} up{heard}"
 
 
 def _stuck(look: Inspection) -> tuple[str, bool, str]:
@@ -66,10 +78,43 @@ def _stuck(look: Inspection) -> tuple[str, bool, str]:
             message, for_s = message_in_hand(cell, now_s)
             if for_s >= LONG_S:
                 stuck.append(f"{cell.name} has been in {message} for {for_s:.0f} s")
-    leaked = look.threads.statistics().get("leaked_threads", 0)
-    if leaked:
-        stuck.append(f"{leaked} threads were given up")
+    lost = look.threads.given_up()
+    stuck += [
+        f"a thread was given up in {name}, in {message} for {now_s - since_s:.0f} s"
+        for _, name, message, since_s in lost
+    ]
+    leaked = int(str(look.threads.statistics().get("leaked_threads", 0)))
+    if leaked > len(lost):
+        stuck.append(f"{leaked - len(lost)} given up before")
     return "workers", not stuck, "; ".join(stuck) or "nobody is stuck"
+
+
+def _parents(look: Inspection) -> tuple[str, bool, str]:
+    states: Counter[str] = Counter()
+    named: dict[str, list[str]] = {}
+    for name, cell in look.clusters():
+        state = cell.state
+        states[state] += 1
+        if state != "running" and len(some := named.setdefault(state, [])) < NAMED_MAX:
+            some.append(name.removeprefix("cluster/"))
+    asleep = max(0, len(look.system.store.parents) - states.total())
+    parts = [
+        f"{count} {state}" + (f" ({', '.join(named[state])}{', …' * (count > NAMED_MAX)})" if state in named else "")
+        for state, count in sorted(states.items())
+    ]
+    well = states["down"] + states["quarantined"] == 0
+    return "parents", well, f"{', '.join(parts) or 'none awake'}, {asleep} asleep"
+
+
+def _failures(look: Inspection) -> tuple[str, bool, str]:
+    wall_s = look.clock.wall()
+    recent = [each for _, each in look.memory.failures_copied() if wall_s - each.last_wall_s < RECENT_S]
+    if not recent:
+        return "failures", True, f"none in {RECENT_S / 60:.0f} min"
+    last = recent[-1]
+    of = "" if len(recent) == 1 else f" of {len(recent)} kinds"
+    text = f"{sum(each.count for each in recent)} deaths{of}, the last {wall_s - last.last_wall_s:.0f} s ago"
+    return "failures", False, f"{text}: {masked_text(last.error)[:100]}"
 
 
 def _backend(look: Inspection) -> Iterator[tuple[str, bool, str]]:
@@ -95,7 +140,9 @@ def _backend(look: Inspection) -> Iterator[tuple[str, bool, str]]:
     waits = sum(queue.get(place, 0) for place in ("ready", "waiting", "blocked"))
     text = f"{ledger['free']} of {ledger['quota']} free{cold}{limited}; {waits} repairs wait"
     if queue["ready"]:
-        text += f", the longest for {queue['oldest_wait_s']:.1f} s"
+        text += f", the longest for {queue['oldest_wait_s']:.0f} s"
+        if ledger["next_free_s"]:
+            text += f"; the next is free in {ledger['next_free_s']:.0f} s"
     yield "quota", not limited, text
 
 
@@ -147,26 +194,31 @@ def _node(name: str, cell: Cell, now_s: float, due: Mapping[str, float]) -> dict
 
 
 # --- top --------------------------------------------------------------------------------------------------------------
+TOP_BY = ("depth", "rate", "handled", "restarts", "busy")
+
+
 def top(look: Inspection, args: Args) -> Json:
     """Who has most mail, or does most."""
     now_s = look.clock.now()
     since_s, before = look.baseline(args.real("window"))
     window_s = now_s - since_s
     part = 1 / window_s if window_s >= SAMPLE_MIN_S else 0.0  # there is no rate yet, just after the start
-    place = ("depth", "rate", "handled", "restarts").index(args.text("by"))
+    place = TOP_BY.index(args.text("by"))
     count_all = waiting = 0
     total = 0.0
 
-    def every() -> Iterator[tuple[float, float, str, Cell]]:
+    def every() -> Iterator[tuple[float, float, float, str, Cell]]:
         nonlocal count_all, total, waiting
         for name, cell in look.cells():
             depth, handled = cell.actor_inbox.depth(), cell.handled_count
             rate = (handled - before.get(name, 0)) * part
             count_all, total, waiting = count_all + 1, total + rate, waiting + depth
-            yield -(depth, rate, handled, cell.incarnation)[place], -rate, name, cell
+            since_s = cell.busy_since_s
+            busy_s = 0.0 if since_s is None else now_s - since_s
+            yield -(depth, rate, handled, cell.incarnation, busy_s)[place], -busy_s, -rate, name, cell
 
     rows = []
-    for _, minus_rate, name, cell in heapq.nsmallest(args.number("max"), every()):
+    for _, _, minus_rate, name, cell in heapq.nsmallest(args.number("max"), every()):
         message, for_s = message_in_hand(cell, now_s)
         rows.append({
             "actor": name, "state": cell.state, "mailbox": cell.actor_inbox.depth(), "per_second": round(-minus_rate, 1),
@@ -174,7 +226,10 @@ def top(look: Inspection, args: Args) -> Json:
             "in_hand_s": for_s if message else None,
         })  # fmt: skip
     sums = {"actors": count_all, "per_second": round(total, 1), "window_s": window_s, "waiting": waiting}
-    return {"sums": sums, "threads": look.threads.statistics(), "top": rows}
+    threads = dict(look.threads.statistics())
+    threads["busy"] = len(look.threads.at_work())
+    threads.pop("turns", None)  # `in_hand` of the actors says more
+    return {"sums": sums, "threads": threads, "top": rows}
 
 
 # --- timers -----------------------------------------------------------------------------------------------------------
@@ -227,8 +282,8 @@ COMMANDS = (
         name="top", level=Level.PASSIVE, group="the operator", run=top,
         text="The actors with most mail or most work, and what each has in hand. Rates are over the last window.",
         arguments=(
-            option("by", "WHAT", "depth, rate, handled or restarts.", default="depth",
-                   choices=("depth", "rate", "handled", "restarts")),
+            option("by", "WHAT", "depth, rate, handled, restarts, or busy: how long it is in its message.", default="depth",
+                   choices=TOP_BY),
             option("window", "DURATION", "Rates over at least so long.", form="duration", default="2s", low=0.1, high=60.0),
             MAX,
         ),

@@ -6,6 +6,7 @@ reconciles and writes tell goes to its ring in the why-log.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
@@ -182,6 +183,12 @@ class Memory:
 
 def fingerprint(fact: events.ActorCrashed) -> str:
     """Names deaths that are one trouble: the class of actor, the kind of error, and where it was raised."""
-    places = [line.strip() for line in fact.traceback.splitlines() if line.lstrip().startswith("File ")]
-    where = places[-1] if places else ""
-    return f"{fact.actor.partition('/')[0]} {fact.error.partition(':')[0]} {where}"
+    kind = f"{fact.actor.partition('/')[0]} {fact.error.partition(':')[0]}"
+    places = _PLACE.findall(fact.traceback)
+    if not places:
+        return kind
+    file, line, function = places[-1]
+    return f"{kind} {'/'.join(file.split('/')[-2:])}:{line} {function}"
+
+
+_PLACE = re.compile(r'File "([^"]+)", line (\d+), in (.+)')

@@ -140,7 +140,8 @@ class Names(Completer):
         words = text.split()
         last = "" if not words or text[-1].isspace() else words.pop()
         for name, meta in self._candidates(words, last):
-            if name.startswith(last):
+            bare = name.rpartition("/")[2]  # a parent is known by its name where that is enough
+            if name.startswith(last) or (last and bare.startswith(last)):
                 yield Completion(name, start_position=-len(last), display_meta=meta)
 
     def _candidates(self, before: list[str], last: str) -> Iterable[tuple[str, str]]:

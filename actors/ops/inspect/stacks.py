@@ -11,7 +11,7 @@ import traceback
 from typing import Any
 
 from ...actor import Cell
-from .inspection import Inspection, Threads, message_in_hand
+from .inspection import Inspection, Threads, message_in_hand, short_files
 from .registry import Args, Command, Json, Level, argument
 
 FRAMES_MAX = 40
@@ -31,7 +31,7 @@ def every_stack(threads: Threads, now_s: float) -> list[dict[str, Any]]:
     found = []
     for ident, frame in sys._current_frames().items():  # noqa: SLF001  documented, and the only way there is
         actor, message, for_s = at_work.get(ident, ("", "", 0.0))
-        lines = [line.rstrip() for line in traceback.format_stack(frame)[-FRAMES_MAX:]]
+        lines = [short_files(line.rstrip()) for line in traceback.format_stack(frame)[-FRAMES_MAX:]]
         found.append({
             "thread": names.get(ident, str(ident)), "actor": actor, "message": message, "for_s": for_s if actor else None,
             "stack": lines,
@@ -41,8 +41,13 @@ def every_stack(threads: Threads, now_s: float) -> list[dict[str, Any]]:
 
 
 def whose_turn(threads: Threads, now_s: float) -> dict[int, tuple[str, str, float]]:
-    """By thread: the actor whose turn it runs, the message in hand ("" between two), and for how long."""
-    found = {}
+    """By thread: the actor whose turn it runs, the message in hand ("" between two), and for how long.
+
+    A thread that was given up is in the turn of an incarnation that is no more: the actor may run elsewhere meanwhile.
+    """
+    found = {
+        ident: (actor, f"{message}, given up", now_s - since_s) for ident, actor, message, since_s in threads.given_up()
+    }
     for ident, mailbox in threads.at_work():
         cell = mailbox.actor
         if isinstance(cell, Cell):

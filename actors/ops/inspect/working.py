@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core.events import DeadLettered
 from ...core.masking import masked_text
-from .inspection import Inspection
+from .inspection import Inspection, short_files
 from .registry import MAX, Args, Command, CommandError, Json, Level, argument, option
 
 SPARK_CELLS = 20
@@ -24,6 +24,8 @@ def quota(look: Inspection, _args: Args) -> Json:
     cells = [0] * SPARK_CELLS
     for at_s in sends:
         cells[min(SPARK_CELLS - 1, int((1 - (now_s - at_s) / window_s) * SPARK_CELLS))] += 1
+    if ledger["ceiling_for_s"] <= 0:
+        ledger["ceiling_for_s"] = None  # no person has set one
     return {
         "slots": {**ledger, "held": ledger["open"] + ledger["spent"]},
         "holds": {
@@ -141,12 +143,12 @@ def failures(look: Inspection, args: Args) -> Json:
     latest = look.memory.failures_copied()[::-1][:count]
     rows = [
         {
-            "fingerprint": name, "count": each.count, "first_at": each.first_wall_s, "last_at": each.last_wall_s,
-            "actors": ", ".join(each.actors), "poison": each.poison, "error": masked_text(each.error)[:300],
+            "count": each.count, "first_at": each.first_wall_s, "last_at": each.last_wall_s, "actors": ", ".join(each.actors),
+            "poison": each.poison, "error": masked_text(each.error)[:300], "fingerprint": name,
         }
         for name, each in latest
     ]  # fmt: skip
-    traces = [masked_text(each.traceback) for _, each in latest[: args.number("traces")]]
+    traces = [short_files(masked_text(each.traceback)) for _, each in latest[: args.number("traces")]]
     return {"failures": rows, "tracebacks": [trace for trace in traces if trace]}
 
 
@@ -171,7 +173,7 @@ def recent(look: Inspection, args: Args) -> Json:
     for happened in list(look.memory.latest)[::-1][: args.number("max")]:
         fact = happened.fact
         fields = {name: value for name, value in _fields(fact).items() if name != "traceback"}
-        text = " ".join(f"{name}={value}" for name, value in fields.items() if value not in ("", None))
+        text = " ".join(f"{name}={_told(value)}" for name, value in fields.items() if value not in ("", None))
         rows.append(
             {
                 "at": happened.wall_s,
@@ -181,6 +183,10 @@ def recent(look: Inspection, args: Args) -> Json:
             }
         )
     return {"latest": rows}
+
+
+def _told(value: Any) -> Any:
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _fields(fact: Any) -> dict[str, Any]:

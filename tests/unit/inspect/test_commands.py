@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+import actors
 from actors.actor import Restart
 from actors.core.errors import Unavailable
 from actors.core.events import ActorCrashed, CommandGiven, DeadLettered, ObjectRefused, StreamDown
 from actors.core.model import ParentKey
 from actors.ops.exit_codes import ExitCode
 from actors.ops.inspect.commands import REGISTRY, perform
+from actors.ops.inspect.inspection import short_files
+from actors.ops.inspect.memory import fingerprint
 from actors.ops.inspect.registry import Caller, CommandError, Level
+from actors.ops.inspect.stacks import whose_turn
 
 PASSIVE = [
     each.name + (" c0" if any(argument.required for argument in each.arguments) else "")
@@ -115,6 +122,71 @@ def test_health_knows_a_stream_that_is_down_and_a_backend_that_is_away(operator:
 
     assert "StorageNode" in row(checks, check="streams")["detail"]
     assert row(checks, check="backend")["ok"] is False
+
+
+@pytest.mark.parametrize(("age_s", "well"), [(20.0, True), (31.0, False)])
+def test_health_knows_a_stream_that_is_up_and_silent(operator: Any, age_s: float, well: bool) -> None:
+    """The operator finds it by itself some seconds later; until then this is all that there is to see."""
+    ages = {"Cluster": {"age_s": 3.0}, "ComputeNode": {"age_s": age_s}, "StorageNode": {"age_s": None}}
+    operator.look = operator.inspection(reader=lambda: ages)
+    streams = row(operator.do("health")["checks"], check="streams")
+
+    assert streams["ok"] is well
+    assert streams["detail"] == ("3 up, each heard within 20 s" if well else "ComputeNode has been silent for 31 s")
+    assert streams["see"] == ("" if well else "watch-status")
+
+
+def test_health_names_the_parents_in_trouble(operator: Any) -> None:
+    for _ in range(6):
+        operator.system.dispatcher.facts(
+            ActorCrashed(actor="status", incarnation=1, error="ValueError: x", traceback="")
+        )
+        operator.look.cell("cluster/default/c1").actor_ref.tell(Restart("x"))
+        operator.fleet.run(4.0)
+    checks = operator.do("health")["checks"]
+
+    assert row(checks, check="parents")["detail"] == "1 quarantined (default/c1), 2 running, 0 asleep"
+    failures = row(checks, check="failures")["detail"]
+    assert "deaths of 2 kinds" in failures
+    assert all(each["see"] in REGISTRY.commands for each in checks if each["see"] and " " not in each["see"])
+
+
+def test_health_tells_of_threads_that_were_given_up_once_each(operator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = operator.world.clock.now()
+    monkeypatch.setattr(operator.world, "given_up", lambda: [(7, "cluster/default/c0", "DebounceEnded", now_s - 37.0)])
+    monkeypatch.setattr(operator.world, "statistics", lambda: {"leaked_threads": 2})
+    workers = row(operator.do("health")["checks"], check="workers")
+
+    assert (
+        workers["detail"] == "a thread was given up in cluster/default/c0, in DebounceEnded for 37 s; 1 given up before"
+    )
+    assert whose_turn(operator.world, now_s) == {7: ("cluster/default/c0", "DebounceEnded, given up", 37.0)}
+
+
+def test_top_finds_who_is_longest_in_its_message(operator: Any) -> None:
+    operator.look.cell("cluster/default/c2").busy_since_s = operator.world.clock.now() - 8.0
+    answer = operator.do("top --by busy --max 1")
+
+    assert [(each["actor"], each["in_hand_s"]) for each in answer["top"]] == [("cluster/default/c2", 8.0)]
+    assert "turns" not in answer["threads"]
+
+
+def test_the_same_trouble_has_one_fingerprint_which_names_the_place() -> None:
+    trace = (
+        'Traceback\n  File "/x/actors/cluster.py", line 1, in look\n  File "/y/lib/e.py", line 53, in number_of\n    no'
+    )
+    fact = ActorCrashed(actor="cluster/default/c0", incarnation=1, error="ValueError: a", traceback=trace)
+
+    assert fingerprint(fact) == "cluster ValueError lib/e.py:53 number_of"
+    assert fingerprint(evolve(fact, traceback="", error="KeyError: b")) == "cluster KeyError"
+
+
+def test_files_are_named_from_where_they_are_imported_from() -> None:
+    here = f'File "{Path(actors.__file__).parent}/actor.py", line 3, in x'
+
+    assert short_files(here) == 'File "actors/actor.py", line 3, in x'
+    assert short_files(f'File "{re.__file__}", line 1') == 'File "re/__init__.py", line 1'
+    assert short_files('File "/nowhere/else.py", line 1') == 'File "/nowhere/else.py", line 1'
 
 
 def _fails(_call: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from actors.ops.inspect.drawing import cell, draw, duration, heading, plain
+from actors.ops.inspect.drawing import cell, draw, duration, headed, heading, pair, plain
 from actors.ops.inspect.working import spark
 
 
@@ -57,7 +57,7 @@ def test_plain_text_cuts_nothing_off() -> None:
         ("for_s", 0.12345, "0.123 s"), ("for_s", 99.9, "99.9 s"), ("for_s", 119, "119 s"), ("for_s", 150, "2.5 min"),
         ("for_s", 7200, "2.0 h"), ("for_s", 200_000, "2.3 d"), ("due_s", -3.0, "-3 s"), ("ok", True, "yes"),
         ("ok", False, "NO"), ("count", 3, "3"), ("x", None, ""), ("rate", 1.50, "1.5"),
-        ("sent_at", 1_750_000_000.0, "2025-06-15 15:06:40"),
+        ("sent_at", 1_750_000_000.0, "2025-06-15 15:06:40Z"),
     ],
 )  # fmt: skip
 def test_names_say_how_a_value_is_shown(name: str, value: Any, shown: str) -> None:
@@ -68,6 +68,10 @@ def test_names_of_ours_are_headings_and_those_of_things_stay() -> None:
     assert [heading(name) for name in ("last_error", "for_s", "sent_at", "_wake_s", "default/c0", "ComputeNode")] == [
         "LAST ERROR", "FOR", "SENT", "WAKE", "default/c0", "ComputeNode",
     ]  # fmt: skip
+
+
+def test_what_is_held_and_for_how_long_have_headings_of_their_own() -> None:
+    assert headed(["in_hand", "in_hand_s", "due_s"]) == [("IN HAND", "in_hand"), ("FOR", "in_hand_s"), ("DUE", "due_s")]
 
 
 def test_nothing_that_comes_from_others_moves_a_cursor() -> None:
@@ -82,6 +86,62 @@ def test_lists_of_things_with_lists_in_them_are_drawn_one_after_the_other() -> N
     text = plain({"threads": [{"thread": "a", "stack": ["one", "two"]}, {"thread": "b", "stack": []}]})
 
     assert text == "THREAD  a\n\nSTACK\none\ntwo\n\nTHREAD  b\n"
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_names_stay_whole_where_sentences_can_wrap(width: int) -> None:
+    row = {
+        "count": 6,
+        "actors": "cluster/default/payments",
+        "error": "ValueError: invalid literal for int() with base 10",
+    }
+    text = "\n".join(drawn([row, row], width))
+
+    assert text.count("cluster/default/payments") == 2
+    assert all(word in text for word in row["error"].split())  # type: ignore[attr-defined]  # a text
+
+
+def test_a_key_may_be_folded_to_make_room() -> None:
+    lines = drawn([{"name": "c0-n1", "key": "0123456789abcdef" * 2}] * 2, 40)
+
+    assert lines[0].split() == ["NAME", "KEY"]
+    assert max(map(len, lines)) <= 40
+
+
+def test_a_table_that_is_too_wide_is_turned_on_its_side_where_that_fits() -> None:
+    rows = [{f"column_{n}": f"{kind}-{n}" for n in range(20)} for kind in ("a", "b", "c")]
+    lines = drawn(rows, 80)
+
+    assert [line.split() for line in lines] == [["COLUMN", str(n), f"a-{n}", f"b-{n}", f"c-{n}"] for n in range(20)]
+
+
+def test_dicts_that_are_alike_are_a_table_and_others_are_not() -> None:
+    alike = {"pools": {"backend": {"threads": 1, "waiting": 0}, "status": {"threads": 4, "waiting": 2}}}
+
+    assert plain(alike) == "POOLS\nNAME     THREADS  WAITING\nbackend  1        0\nstatus   4        2\n"
+    assert plain({"some": {"a": {"x": 1}, "b": {"y": 1}}}).count("SOME › ") == 2
+
+
+def test_a_part_that_only_repeats_what_stands_above_is_left_out() -> None:
+    said = {"code": "quota", "text": "spent"}
+
+    assert (
+        plain({"parent": "a", **said, "counting": None, "repairs": said}) == "PARENT  a\nCODE    quota\nTEXT    spent\n"
+    )
+    assert "COUNTING" in plain({**said, "counting": {**said, "code": "debounce"}})
+
+
+@pytest.mark.parametrize(("away_s", "told"), [(-90.0, "(90 s ago)"), (30.0, "(in 30 s)")])
+def test_an_instant_says_how_far_away_it_is(away_s: float, told: str) -> None:
+    assert pair("since_at", 1_750_000_000.0 + away_s, 1_750_000_000.0).endswith(told)
+    assert pair("since_s", 5.0, 1_750_000_000.0) == "5 s"
+
+
+def test_a_table_on_a_terminal_says_the_date_of_other_days_only() -> None:
+    out = io.StringIO()
+    draw(Console(file=out, width=80), [{"at": 1_750_000_000.0}, {"at": 0.0}], now_s=1_750_003_600.0)
+
+    assert [line.strip() for line in out.getvalue().splitlines()] == ["AT", "15:06:40Z", "1970-01-01 00:00:00Z"]
 
 
 def test_durations_have_three_figures() -> None:
