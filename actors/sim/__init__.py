@@ -15,7 +15,7 @@ Read in this order:
 4. ``world`` – the seeded dispatcher with virtual time; ``crds`` – the definitions that Muster ships.
 5. For tests on real sockets: ``envtest`` – a real kube-apiserver and etcd; ``serve_contract`` – that one and the model
    under one client; ``proxy`` – a network that can be broken; ``live`` – the operator and the servers as processes, and a
-   fleet with the truth about it.
+   fleet with the truth about it; ``terminal`` – a program in a pseudo-terminal.
 
 Words: a *resource* is a served kind; a *commit* is one change with its resourceVersion; a *cursor* is a watch as its
 reader sees it; a *fault* is asked for by a test at ``/__faults``; an *arrival* is a call at the moment the backend has

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -29,6 +24,7 @@ from actors.ops.inspect import client, place
 from actors.ops.inspect.client import NoOperator, find
 from actors.ops.inspect.server import ShellServer
 from actors.ops.inspect.shell import Names
+from actors.sim.terminal import Terminal, lines_of
 
 SUPERVISOR = Path(__file__).parents[3] / "supervisor.py"
 Serve = Callable[..., ShellServer]
@@ -142,7 +138,8 @@ def test_an_operator_that_is_not_there_is_exit_code_11(folder: Path) -> None:
     ("text", "some"),
     [
         ("", {"health", "tree", "pause"}), ("he", {"health", "help"}), ("show cluster/default/", {"cluster/default/c0"}),
-        ("parent d", {"default/c0", "default/c1", "default/c2"}), ("relist C", {"Cluster", "ComputeNode"}),
+        ("parent d", {"default/c0", "default/c1", "default/c2"}),
+        ("why c", {"default/c0", "default/c1", "default/c2"}), ("relist C", {"Cluster", "ComputeNode"}),
         ("pause default/c0 --", {"--for", "--reason"}), ("help pa", {"pause", "parent"}), ("record o", {"on", "off"}),
         ("health ", set()), ("nothing x", set()),
     ],
@@ -160,60 +157,15 @@ def test_completion_without_an_operator_completes_nothing(folder: Path) -> None:
 
 
 # --- on a terminal ----------------------------------------------------------------------------------------------------
-class Terminal:
+def shell(path: Path, columns: int, home: Path) -> Terminal:
     """A shell in a pseudo-terminal."""
-
-    def __init__(self, path: Path, columns: int, home: Path) -> None:
-        self.seen = ""
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 50, columns, 0, 0))
-        env = {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(home), "PROMPT_TOOLKIT_NO_CPR": "1"}
-        env.pop("COLUMNS", None)
-        command = [sys.executable, str(SUPERVISOR), "shell", "--socket", str(path)]
-        self.running = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
-        )
-        os.close(slave)
-        self._master = master
-
-    def until(self, pattern: str) -> str:
-        """What has come since the last time, up to and with that."""
-        until_s = time.monotonic() + 40
-        while not (found := re.search(pattern, self.seen, re.DOTALL)):
-            left_s = until_s - time.monotonic()
-            assert left_s > 0, f"{pattern!r} did not come: {self.seen[-2000:]!r}"
-            if select.select([self._master], [], [], left_s)[0]:
-                try:
-                    self.seen += os.read(self._master, 65536).decode(errors="replace")
-                except OSError:
-                    raise AssertionError(f"it ended before {pattern!r}: {self.seen[-2000:]!r}") from None
-        before, self.seen = self.seen[: found.end()], self.seen[found.end() :]
-        return before
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self.running.poll() is None:
-            self.running.kill()
-            self.running.wait(10)
-        os.close(self._master)
-
-    def end(self) -> int:
-        return self.running.wait(30)
-
-
-def lines_of(text: str) -> list[str]:
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    return [line.rstrip() for line in plain.replace("\r", "").split("\n")]
+    command = [sys.executable, str(SUPERVISOR), "shell", "--socket", str(path)]
+    return Terminal(command, columns, {"XDG_STATE_HOME": str(home)})
 
 
 @pytest.mark.parametrize("columns", [80, 200])
 def test_a_person_types_completes_and_leaves(operator: Any, serve: Serve, folder: Path, columns: int) -> None:
-    with Terminal(serve(operator.look).path, columns, folder) as terminal:
+    with shell(serve(operator.look).path, columns, folder) as terminal:
         terminal.until("Ctrl-D leaves.*muster>")
 
         terminal.type("heal\t")  # the one that it can be
@@ -247,7 +199,7 @@ def test_a_person_types_completes_and_leaves(operator: Any, serve: Serve, folder
 
 def test_the_prompt_works_where_no_history_can_be_kept(operator: Any, serve: Serve, folder: Path) -> None:
     (folder / "muster").write_text("in the way")
-    with Terminal(serve(operator.look).path, 80, folder) as terminal:
+    with shell(serve(operator.look).path, 80, folder) as terminal:
         terminal.until("muster>")
         terminal.type("version\r")
         terminal.until("RUNNING.*muster>")
@@ -263,7 +215,7 @@ def test_ctrl_c_leaves_a_tap_and_not_the_shell(operator: Any, serve: Serve, fold
             assert time.monotonic() < until_s
             time.sleep(0.02)
 
-    with Terminal(serve(operator.look).path, 80, folder) as terminal:
+    with shell(serve(operator.look).path, 80, folder) as terminal:
         terminal.until("muster>")
         terminal.type("tap --for 10m\r")
         becomes("TappedCell")
