@@ -7,8 +7,8 @@ one a second, lenient pass recovers what is needed to name it and to keep its la
 Who a child's parent is, its object says in the same words each time: they are read once and remembered. Its owners are
 not even decoded for it (a third of all the work on a heartbeat was this question).
 
-Parents are the other way round: there are few, people write them, and a wrong field of theirs must not hide the rest. Their
-spec is read leniently, field by field, and what cannot be read is named in ``ParentSpec.problems`` and counts as silent.
+A child whose health is one boolean field, and of which no further field is kept, is read by a function of its own, which is the
+way of most events; all others by one that is made of ``judging``'s. Parents' specs are read leniently (``parent_spec``).
 """
 
 from __future__ import annotations
@@ -19,18 +19,36 @@ from typing import Any
 
 import msgspec
 
-from .errors import SettingsError, Undecodable
-from .fleet import ChildKind, FleetDefinition, KindRef, Label, OwnerReference
+from .errors import Undecodable
+from .fleet import (
+    ANYWHERE,
+    Annotation,
+    ChildKind,
+    FieldPath,
+    FleetDefinition,
+    KindRef,
+    Label,
+    Lease,
+    NamespaceName,
+    OwnerReference,
+)
+from .judging import Reads, fields_of, report_of
 from .lines import Line
-from .model import Child, Parent, ParentKey, ParentSpec, Record
-from .quantity import parse_duration, parse_share
+from .model import Child, Parent, ParentKey, Record
+from .parent_spec import read_spec
+from .paths import Path, parse_path
 from .shapes import Tree, event_of, frozen, getter, insert, place, struct
+from .status_names import from_wire
 
 __all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec", "rfc3339_s"]
 
 Claims = tuple[str, ...]
 """The names of all parents that an object claims when they differ, the one that won first (else empty)."""
 
+_Values = Callable[[Any], tuple[Any, ...]]
+_Read = Callable[[Any], tuple[Record, Claims]]
+_Maker = Callable[[_Values], _Read]
+"""A reader of records is made when all paths are known, of the function that gets their values."""
 _CHANGES = frozenset(("ADDED", "MODIFIED", "DELETED"))
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 _PARENT_KEYS_MAX = 65_536
@@ -38,12 +56,12 @@ _PARENT_KEYS_MAX = 65_536
 _CLAIMS_MAX = 16_384
 """Wordings of who the parent is that are remembered, some 500 bytes each: one for each parent, unless objects differ in
 them for reasons of their own. Beyond it the cache starts afresh, and a miss costs 2 µs."""
+_NOTHING: Path = ("metadata", "name")
 _UNNAMED = "metadata.name and metadata.uid must be there"
 _VERSION_DIGITS_MAX = 18
 """So that a version fits into 63 bits, as it does where it comes from (etcd)."""
 _WHY_MAX = 300
 """Characters of a decoding error that are kept; msgspec's are shorter, a hostile field name need not be."""
-_COUNT_MAX = 1_000_000_000
 
 
 class Bookmark(msgspec.Struct, frozen=True, gc=False):
@@ -146,57 +164,25 @@ class Decoder:
         self._parents: dict[tuple[Any, ...], tuple[ParentKey | None, str, Claims]] = {}
         self._owned = False
         self._child = None if self.is_parent else fleet.child(kind)
-        self._label = ""
         metadata: Tree = dict.fromkeys(("name", "namespace", "uid", "resourceVersion"), str)
         metadata["annotations"] = {"k8s.io/initial-events-end": str}
         self._tree: Tree = {"metadata": metadata}
-        paths = ["metadata.name", "metadata.namespace", "metadata.uid", "metadata.resourceVersion"]
-        paths += self._parent_paths(metadata) if self._child is None else self._child_paths(self._child, metadata)
+        paths: list[Path] = [("metadata", name) for name in ("name", "namespace", "uid", "resourceVersion")]
+        if self._child is None:
+            make = self._parent_reader(paths)
+        elif isinstance(self._child.health.healthy, str) and not (self._child.health.since or self._child.fields):
+            make = self._child_reader(self._child, paths)
+        else:
+            make = self._any_child_reader(self._child, paths)
         model = struct(kind, frozen(self._tree))
         places = [place(self._tree, path) for path in paths]
-        # Only labels can have a dot in their name: their place is found by position, not by splitting a path.
-        if self._label:
-            places[paths.index("metadata.labels")] += ".f0"
-        self._values = getter(places)
-        self._version_of = getter([places[3], place(self._tree, "metadata.annotations")])
+        self._record = make(getter(places))
+        self._version_of = getter([places[3], place(self._tree, ("metadata", "annotations"))])
         self._objects = msgspec.json.Decoder(model)
         self._decode: Callable[[Line], Any] = msgspec.json.Decoder(event_of(model)).decode
         self._loose = msgspec.json.Decoder(_Loose)
         self._pages = msgspec.json.Decoder(_List)
         self._owners = msgspec.json.Decoder(list[_Owner] | None)
-        self._record = self._parent_record if self._child is None else self._child_reader(self._child)
-
-    def _parent_paths(self, metadata: Tree) -> list[str]:
-        metadata |= {"generation": int, "deletionTimestamp": str}
-        self._tree |= {"spec": Any, "status": Any}
-        return ["metadata.generation", "metadata.deletionTimestamp", "spec", "status"]
-
-    def _child_paths(self, child: ChildKind, metadata: Tree) -> list[str]:
-        # What a kind has not is read from another place and not used, so that all kinds are read alike.
-        paths = [child.health.healthy, child.health.heartbeat or "metadata.name", "metadata.name", "metadata.name"]
-        insert(self._tree, child.health.healthy, bool)
-        if child.health.heartbeat:
-            insert(self._tree, child.health.heartbeat, str)
-        if child.health.condition:
-            insert(self._tree, "status.conditions", list[_Condition])
-            paths[2] = "status.conditions"
-        self._owned = any(isinstance(mapping, OwnerReference) for mapping in child.mapping)
-        if self._owned:
-            metadata["ownerReferences"] = msgspec.Raw
-            paths[3] = "metadata.ownerReferences"
-        for mapping in child.mapping:
-            if isinstance(mapping, OwnerReference):
-                continue
-            if isinstance(mapping, Label):
-                if self._label:
-                    raise ValueError(f"{self.kind}: one label mapping at most, found {self._label} and {mapping.key}")
-                self._label = mapping.key
-                metadata["labels"] = {mapping.key: str}
-                paths.append("metadata.labels")
-            else:
-                insert(self._tree, mapping.path, str)
-                paths.append(mapping.path)
-        return paths
 
     # --- what comes in ---
 
@@ -232,55 +218,145 @@ class Decoder:
 
     # --- records ---
 
-    def _parent_record(self, obj: Any) -> tuple[Record, Claims]:
-        name, namespace, uid, version, generation, deleted_at, spec, status = self._values(obj)
-        if not name or not uid:
-            raise ValueError(_UNNAMED)
-        parent = Parent(
-            kind=self.kind,
-            key=ParentKey(namespace or "", name),
-            uid=uid,
-            version=_version(version),
-            generation=generation or 0,
-            spec=read_spec(spec),
-            status=status if isinstance(status, dict) else {},
-            deleting=deleted_at is not None,
-        )
-        return parent, ()
+    def _parent_reader(self, paths: list[Path]) -> _Maker:
+        reads = Reads(self._tree, paths)
+        reads.want(("metadata", "generation"), int)
+        reads.want(("metadata", "deletionTimestamp"), str)
+        fleet, own = self._fleet, parse_path(self._fleet.spec) if self._fleet.spec else None
+        reads.want(("status",), Any)
+        if own is not None:
+            reads.want(own, Any)
 
-    def _child_reader(self, child: ChildKind) -> Callable[[Any], tuple[Record, Claims]]:
+        def make(values: _Values) -> _Read:
+            def record(obj: Any) -> tuple[Record, Claims]:
+                name, namespace, uid, version, generation, deleted_at, status, *spec = values(obj)
+                if not name or not uid:
+                    raise ValueError(_UNNAMED)
+                status = status if isinstance(status, dict) else {}
+                parent = Parent(
+                    kind=self.kind,
+                    key=ParentKey(namespace or "", name),
+                    uid=uid,
+                    version=_version(version),
+                    generation=generation or 0,
+                    spec=read_spec(spec[0] if spec else None, fleet.spec),
+                    status=from_wire(fleet, status) if fleet.status else status,
+                    deleting=deleted_at is not None,
+                )
+                return parent, ()
+
+            return record
+
+        return make
+
+    def _child_reader(self, child: ChildKind, paths: list[Path]) -> _Maker:
         """The function that each event of a child goes through; in one piece and without a look-up that can be made before."""
-        kind, condition, values, parents, read_parent = (
-            self.kind, child.health.condition, self._values, self._parents, self._read_parent,
-        )  # fmt: skip
-        beats, owned = bool(child.health.heartbeat), self._owned
+        health = child.health
+        assert isinstance(health.healthy, str)
+        # What a kind has not is read from another place and not used, so that all kinds are read alike.
+        paths += [parse_path(health.healthy), parse_path(self._beat(health.heartbeat)), _NOTHING, _NOTHING]
+        insert(self._tree, paths[4], bool)
+        insert(self._tree, paths[5], str)
+        if health.condition:
+            paths[6] = ("status", "conditions")
+            insert(self._tree, paths[6], list[_Condition])
+        self._owned = any(isinstance(mapping, OwnerReference) for mapping in child.mapping)
+        if self._owned:
+            paths[7] = ("metadata", "ownerReferences")
+            insert(self._tree, paths[7], msgspec.Raw)
+        paths += self._mapped(child)
+        kind, condition, parents, read_parent = self.kind, health.condition, self._parents, self._read_parent
+        beats, owned = isinstance(health.heartbeat, str) and bool(health.heartbeat), self._owned
 
-        def record(obj: Any) -> tuple[Record, Claims]:
-            found = values(obj)
-            name, namespace, uid, version, healthy, heartbeat, conditions, owners = found[:8]
-            if not name or not uid:
-                raise ValueError(_UNNAMED)
-            if version is None or not (version.isdigit() and version.isascii()) or len(version) > _VERSION_DIGITS_MAX:
-                raise _no_version(version)
-            since = ""
-            if condition:
-                for each in conditions or ():
-                    if each.type == condition:
-                        since = each.lastTransitionTime or ""
-                        break
-            worded = (namespace, bytes(owners) if owned else b"", found[8:])
-            known = parents.get(worded)
-            if known is None:
-                known = read_parent(child, *worded)
-                if len(parents) >= _CLAIMS_MAX:
-                    parents.clear()
-                parents[worded] = known
-            parent, namespace, claims = known
-            if not beats or heartbeat is None:
-                heartbeat = ""
-            return Child(kind, namespace, name, uid, int(version), parent, healthy, since, heartbeat), claims
+        def make(values: _Values) -> _Read:
+            def record(obj: Any) -> tuple[Record, Claims]:
+                found = values(obj)
+                name, namespace, uid, version, healthy, heartbeat, conditions, owners = found[:8]
+                if not name or not uid:
+                    raise ValueError(_UNNAMED)
+                if (
+                    version is None
+                    or not (version.isdigit() and version.isascii())
+                    or len(version) > _VERSION_DIGITS_MAX
+                ):
+                    raise _no_version(version)
+                since = ""
+                if condition:
+                    for each in conditions or ():
+                        if each.type == condition:
+                            since = each.lastTransitionTime or ""
+                            break
+                worded = (namespace, bytes(owners) if owned else b"", found[8:])
+                known = parents.get(worded)
+                if known is None:
+                    known = read_parent(child, *worded)
+                    if len(parents) >= _CLAIMS_MAX:
+                        parents.clear()
+                    parents[worded] = known
+                parent, namespace, claims = known
+                if not beats or heartbeat is None:
+                    heartbeat = ""
+                return Child(kind, namespace, name, uid, int(version), parent, healthy, since, heartbeat), claims
 
-        return record
+            return record
+
+        return make
+
+    def _any_child_reader(self, child: ChildKind, paths: list[Path]) -> _Maker:
+        """The same for every other child."""
+        mapped = self._mapped(child)
+        reads = Reads(self._tree, paths)
+        others = [reads.want(path, str) for path in mapped]
+        self._owned = any(isinstance(mapping, OwnerReference) for mapping in child.mapping)
+        owners = reads.want(("metadata", "ownerReferences"), msgspec.Raw) if self._owned else 0
+        beat = reads.want(parse_path(self._beat(child.health.heartbeat)), str)
+        beats = isinstance(child.health.heartbeat, str) and bool(child.health.heartbeat)
+        report, more = report_of(child.health, reads), fields_of(child, reads)
+        kind, owned = self.kind, self._owned
+
+        def make(values: _Values) -> _Read:
+            def record(obj: Any) -> tuple[Record, Claims]:
+                found = values(obj)
+                name, namespace, uid = found[:3]
+                if not name or not uid:
+                    raise ValueError(_UNNAMED)
+                healthy, since = report(found)
+                worded = (namespace, bytes(found[owners]) if owned else b"", tuple([found[each] for each in others]))
+                known = self._parents.get(worded)
+                if known is None:
+                    known = self._read_parent(child, *worded)
+                    if len(self._parents) >= _CLAIMS_MAX:
+                        self._parents.clear()
+                    self._parents[worded] = known
+                parent, namespace, claims = known
+                fields, quiet = more(found)
+                child_ = Child(
+                    kind, namespace, name, uid, _version(found[3]), parent, healthy, since,
+                    (found[beat] or "") if beats else "", False, fields, quiet,
+                )  # fmt: skip
+                return child_, claims
+
+            return record
+
+        return make
+
+    def _beat(self, heartbeat: str | Lease) -> str:
+        """The path of the heartbeat; of something that is always there where the object itself has none."""
+        return heartbeat if isinstance(heartbeat, str) and heartbeat else "metadata.name"
+
+    def _mapped(self, child: ChildKind) -> list[Path]:
+        """The paths of what mappings look at, in their order; into the tree, too. An owner is read apart."""
+        paths: list[Path] = []
+        for mapping in child.mapping:
+            if isinstance(mapping, Label):
+                paths.append(("metadata", "labels", mapping.key))
+            elif isinstance(mapping, Annotation):
+                paths.append(("metadata", "annotations", mapping.key))
+            elif isinstance(mapping, FieldPath):
+                paths.append(parse_path(mapping.path))
+        for path in paths:
+            insert(self._tree, path, str)
+        return paths
 
     def _read_parent(
         self, child: ChildKind, namespace: str | None, owners: bytes, others: tuple[str | None, ...]
@@ -290,13 +366,25 @@ class Decoder:
         And the object's own namespace: where it is the parent's too, one string serves all.
         """
         named = iter(others)
-        claimed: dict[str, None] = {}
+        claimed: dict[ParentKey, None] = {}
+        claim: str | None
         for mapping in child.mapping:
-            claim = self._owner(owners) if isinstance(mapping, OwnerReference) else next(named)
+            home = namespace or ""
+            if isinstance(mapping, OwnerReference):
+                claim = self._owner(owners)
+            elif isinstance(mapping, NamespaceName):
+                claim = home
+            else:
+                claim = next(named)
+            if claim and not isinstance(mapping, OwnerReference) and mapping.namespace:
+                home = mapping.namespace
+                if home == ANYWHERE:
+                    home, _, claim = claim.partition("/") if "/" in claim else (namespace or "", "", claim)
             if claim:
-                claimed[claim] = None
-        names = tuple(claimed)
-        parent = self._key(namespace or "", names[0]) if names else None
+                claimed[self._key(home, claim)] = None
+        keys = tuple(claimed)
+        parent = keys[0] if keys else None
+        names = tuple([key.name if key.namespace == (namespace or "") else str(key) for key in keys])
         return parent, (parent and parent.namespace) or namespace or "", names if len(names) > 1 else ()
 
     def _owner(self, raw: bytes) -> str:
@@ -368,73 +456,3 @@ def _lenient(raw: bytes) -> dict[str, Any]:
     if isinstance(found, dict) and "metadata" not in found and isinstance(found.get("object"), dict):
         found = found["object"]
     return found if isinstance(found, dict) else {}
-
-
-# --- the parent's own words -----------------------------------------------------------------------------------------
-
-
-def read_spec(spec: object) -> ParentSpec:
-    """A parent's spec; what cannot be read is named in ``problems`` and counts as silent."""
-    problems: list[str] = []
-
-    def take(tree: object, path: str, read: Callable[[object], Any]) -> Any:
-        value = tree.get(path.rpartition(".")[2]) if isinstance(tree, dict) else None
-        if value is None:
-            return None
-        try:
-            return read(value)
-        except SettingsError as error:
-            problems.append(f"{path}: {error}")
-            return None
-
-    root = take({"spec": spec}, "spec", _mapping)
-    debounce = take(root, "spec.debounce", _mapping)
-    repair = take(root, "spec.repair", _mapping)
-    return ParentSpec(
-        heartbeat_timeout_s=take(root, "spec.heartbeatTimeout", _positive_duration),
-        debounce_quiet_s=take(debounce, "spec.debounce.quiet", parse_duration),
-        debounce_max_s=take(debounce, "spec.debounce.max", parse_duration),
-        min_healthy=take(root, "spec.minHealthy", _count),
-        repair_enabled=take(repair, "spec.repair.enabled", _flag),
-        max_unhealthy=take(repair, "spec.repair.maxUnhealthy", parse_share),
-        cooldown_s=take(repair, "spec.repair.cooldown", parse_duration),
-        in_flight_max=take(repair, "spec.repair.maxInFlight", _positive_count),
-        paused=bool(take(root, "spec.paused", _flag)),
-        problems=tuple(problems),
-    )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise SettingsError(f"found {_short(value)}, expected an object")
-
-
-def _positive_duration(value: object) -> float:
-    seconds = parse_duration(value)
-    if seconds <= 0:
-        raise SettingsError(f"found {_short(value)}, expected a duration above zero such as 60s")
-    return seconds
-
-
-def _count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX:
-        return value
-    raise SettingsError(f"found {_short(value)}, expected a whole number from 0 up")
-
-
-def _positive_count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _COUNT_MAX:
-        return value
-    raise SettingsError(f"found {_short(value)}, expected a whole number from 1 up")
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise SettingsError(f"found {_short(value)}, expected true or false")

@@ -36,7 +36,9 @@ class Child(msgspec.Struct, frozen=True, gc=False):
 
     ``healthy`` is None until it has reported. ``silent`` is the reader's verdict by our own clock. What names an incident is
     there only where there is one: ``since`` of who is unhealthy, the health transition's own instant as the object tells it
-    (RFC 3339, "" where it does not), and ``heartbeat`` of who is silent and not unhealthy, the last one's value.
+    (RFC 3339, "" where it does not), and ``heartbeat`` of who is silent and not unhealthy, the last one's value. ``fields`` and
+    ``quiet`` are the further fields that the fleet keeps, each a JSON array ("" where there is none): those that matter, and
+    those that do not.
     """
 
     kind: str
@@ -49,6 +51,8 @@ class Child(msgspec.Struct, frozen=True, gc=False):
     since: str = ""
     heartbeat: str = ""
     silent: bool = False
+    fields: str = ""
+    quiet: str = ""
 
     @property
     def state(self) -> State:
@@ -74,11 +78,12 @@ class Child(msgspec.Struct, frozen=True, gc=False):
         return ""
 
     def same_matter(self, other: Child) -> bool:
-        """Whether nothing that a parent would be woken for differs (the version and the heartbeat do not count)."""
+        """Whether nothing that a parent would be woken for differs (version, heartbeat and quiet fields do not count)."""
         return (
             self.healthy == other.healthy
             and self.silent == other.silent
             and self.since == other.since
+            and self.fields == other.fields
             and self.parent == other.parent
             and self.name == other.name
             and self.namespace == other.namespace

@@ -8,15 +8,18 @@ status and nothing is written.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from attrs import frozen
 
 from . import valve
 from .fleet import FleetDefinition
 from .health import Counts, Roll
 from .model import Child, EventNote, Item, Now, Parent, Plan, Policy, State
+from .payload import Render, payloads
 from .repairs import Repairs
 
 SAMPLE_MAX = 10  # names of unhealthy children in a status; a status holds counts, not one entry per child
@@ -52,6 +55,8 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     paused = parent.spec.paused or children.paused
     allowed = policy.repair_enabled and not paused and not parent.deleting and not held
     items, repairing, look_again_s = _repairs(parent, children, policy, now.mono_s, allowed)
+    if (renders := payloads(fleet)) is not None:
+        items = [_rendered(item, roll, renders) for item in items]
 
     counts = roll.sum()
     conditions = _Conditions(parent, now)
@@ -90,6 +95,9 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
         "unhealthySample": _sample(roll),
         "conditions": conditions.list,
     }
+    for name, wanted in fleet.status.items():
+        if not wanted:
+            del status[name]
     return Plan(status=status, repairs=tuple(items), events=tuple(events), look_again_at_s=look_again_s)
 
 
@@ -123,6 +131,12 @@ def _repairs(
         repairing[child.kind] = repairing.get(child.kind, 0) + 1
         items.append(item)
     return items, repairing, look_again_s
+
+
+def _rendered(item: Item, roll: Roll, renders: Mapping[str, Render]) -> Item:
+    """The item with the payload that the fleet's template gives it."""
+    payload = renders[item.kind](roll.eligible[item.uid], item.parent, item.key)
+    return msgspec.structs.replace(item, payload=payload)
 
 
 _BY_COMMAND = "a command of the shell holds its repairs for a while"

@@ -1,4 +1,4 @@
-"""Dotted paths into one tree of msgspec structs: a line of the wire becomes typed fields in a single pass over its bytes.
+"""Paths of fields into one tree of msgspec structs: a line of the wire becomes typed fields in a single pass over its bytes.
 
 Whatever no path names is skipped without being made (2.2 µs for 2.1 kB, against 12.5 µs for ``json.loads``).
 """
@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from .paths import Path, format_path
+
 __all__ = ["Tree", "event_of", "frozen", "getter", "insert", "place", "struct"]
 
 Tree = dict[str, Any]  # field name → a type (leaf) or another tree
@@ -19,16 +21,16 @@ Shape = tuple[tuple[str, Any], ...]  # the same, unchangeable
 _COLLIDE = "one path of the fleet definition ends inside another"
 
 
-def insert(tree: Tree, path: str, leaf: object) -> None:
-    """Put a leaf at a dotted path. Raises ``ValueError`` where it collides with another path."""
-    *above, last = path.split(".")
+def insert(tree: Tree, path: Path, leaf: object) -> object:
+    """Put a leaf at a path, unless there is one; the leaf that is there. ``ValueError`` where it collides with another path."""
+    *above, last = path
     for part in above:
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
-            raise ValueError(f"{path}: {_COLLIDE}")  # noqa: TRY004 - a wrong value
-    if isinstance(tree.get(last), dict) or not all((*above, last)):
-        raise ValueError(f"{path}: {_COLLIDE}, or has an empty part")
-    tree.setdefault(last, leaf)
+            raise ValueError(f"{format_path(path)}: {_COLLIDE}")  # noqa: TRY004 - a wrong value
+    if isinstance(tree.get(last), dict):
+        raise ValueError(f"{format_path(path)}: {_COLLIDE}")  # noqa: TRY004 - a wrong value
+    return tree.setdefault(last, leaf)
 
 
 def frozen(tree: Tree) -> Shape:
@@ -65,10 +67,10 @@ def event_of(model: Any) -> Any:
     return msgspec.defstruct("Event", [("type", str), ("object", model)], gc=False)
 
 
-def place(tree: Tree, path: str) -> str:
-    """The compiled attribute path of a dotted wire path (``metadata.name`` → ``f0.f2``)."""
+def place(tree: Tree, path: Path) -> str:
+    """The compiled attribute path of a path on the wire (``metadata.name`` → ``f0.f2``)."""
     out: list[str] = []
-    for part in path.split("."):
+    for part in path:
         out.append(f"f{list(tree).index(part)}")
         tree = tree[part]
     return ".".join(out)

@@ -26,6 +26,8 @@ class _Line(msgspec.Struct, array_like=True, gc=False):
     healthy: bool | None
     since: str
     heartbeat: str
+    fields: str = ""
+    quiet: str = ""
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -60,7 +62,7 @@ class Staged:
             self._kind = record.kind
             line = _Line(
                 record.namespace, record.name, uid, record.version, record.parent, record.healthy, record.since,
-                record.heartbeat,
+                record.heartbeat, record.fields, record.quiet,
             )  # fmt: skip
             self._lines.append(line)
             if len(self._lines) >= _BLOCK:
@@ -80,7 +82,7 @@ class Staged:
                     parent = None if key is None else parents.get(key) or parents.setdefault(key, ParentKey(*key))
                     yield Child(
                         self._kind, namespaces.setdefault(line.namespace, line.namespace), line.name, line.uid, line.version,
-                        parent, line.healthy, line.since, line.heartbeat,
+                        parent, line.healthy, line.since, line.heartbeat, False, line.fields, line.quiet,
                     )  # fmt: skip
         yield from (record for record in self._late.values() if record is not None)
 

@@ -1,7 +1,8 @@
 """A child as a text of a few bytes: what its row holds beside its key, and what is known of it without making a record.
 
 NAME and VERSION, on a line each, of who is well, says nothing else, is where its parent is, and has a UUID: nearly all. Of
-anybody else also MARK, SINCE, HEARTBEAT, NAMESPACE and UID. ASCII; what is not is escaped.
+anybody else also MARK, SINCE, HEARTBEAT, NAMESPACE and UID. Further fields that matter are a line before the UID; quiet ones
+follow the VERSION, so that a text without its second line is all that matters. ASCII; what is not is escaped.
 """
 
 from __future__ import annotations
@@ -40,12 +41,15 @@ def home_of(parent: ParentKey | None) -> str:
 def packed(child: Child, key: bytes, home: str) -> bytes:
     """The text of any child; ``home`` is the namespace that is understood. Not kept: what names no incident (``Child``)."""
     namespace, plain_uid = child.namespace, is_uuid(child.uid, key)
-    if child.healthy is True and not child.silent and namespace == home and plain_uid:
+    fields, quiet = child.fields, child.quiet
+    if child.healthy is True and not (child.silent or fields or quiet) and namespace == home and plain_uid:
         return packed_well(child.name, child.version)
     ill = child.healthy is False
     since, heartbeat = child.since if ill else "", child.heartbeat if child.silent and not ill else ""
     mark = _HEALTHY.index(child.healthy) + len(_HEALTHY) * child.silent
-    return packed_other(child.name, child.version, mark, since, heartbeat, namespace, "" if plain_uid else child.uid)
+    uid = "" if plain_uid else child.uid
+    text = packed_other(child.name, child.version, mark, since, heartbeat, namespace, uid)
+    return _with_kept(text, fields, quiet) if fields or quiet else text
 
 
 def packed_other(name: str, version: int, mark: int, since: str, heartbeat: str, namespace: str, uid: str) -> bytes:
@@ -57,17 +61,29 @@ def packed_other(name: str, version: int, mark: int, since: str, heartbeat: str,
     ).encode("ascii")
 
 
+def _with_kept(text: bytes, fields: str, quiet: str) -> bytes:
+    """The text of a child of which further fields are kept."""
+    name, version, rest = text.split(b"\n", 2)
+    head, uid = rest.rsplit(b"\n", 1)
+    kept = _escaped(fields).encode("ascii")
+    return b"\n".join((name, b"%b %b" % (version, _escaped(quiet).encode("ascii")), head, kept, uid))
+
+
 def child_of(kind: str, parent: ParentKey | None, key: bytes, text: bytes) -> Child:
     """The child of that text."""
     name, version, *more = text.decode("ascii").split("\n")
     home = home_of(parent)
     if not more:
         return Child(kind, home, _unescaped(name), uid_of(key), int(version), parent, True)
-    mark, since, heartbeat, namespace, uid = more
+    mark, since, heartbeat, namespace, *kept, uid = more
     silent, healthy = divmod(int(mark), len(_HEALTHY))
+    fields = quiet = ""
+    if kept:
+        version, _, quiet = version.partition(" ")
+        fields, quiet = _unescaped(kept[0]), _unescaped(quiet)
     return Child(
         kind, _unescaped(namespace), _unescaped(name), _unescaped(uid) or uid_of(key), int(version), parent,
-        _HEALTHY[healthy], _unescaped(since), _unescaped(heartbeat), bool(silent),
+        _HEALTHY[healthy], _unescaped(since), _unescaped(heartbeat), bool(silent), fields, quiet,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from ..core.decode import Decoder
 from ..core.errors import ApiError, Undecodable, Unreachable
 from ..core.events import AuditDiffered, StreamDown
 from ..core.fleet import FleetDefinition
-from ..core.intake import Intake
+from ..core.intakes import intake_of
 from ..core.lines import ChunkedLines
 from ..core.model import ParentKey
 from ..core.ports import Clock, Facts, Objects, Random, StreamChanged
@@ -68,17 +68,18 @@ class _Kind:
         self.kind = kind
         self.decoder = Decoder(fleet, kind)
         self.path = self.decoder.ref.path(namespace if self.decoder.ref.namespaced else "")
-        self._beats = kind != fleet.parent.kind and bool(fleet.child(kind).health.heartbeat)
+        self.query = self.decoder.ref.query
+        self._fleet = fleet
         self.lock = threading.Lock()
         self.commands: deque[tuple[str, ParentKey | None, float | None]] = deque()
         self.timeouts: dict[ParentKey, float] = {}
         self.run: _Run | None = None
-        self.intake = Intake(kind, beats=self._beats, version=seen)
+        self.intake = intake_of(fleet, kind, version=seen)
         self.broken: Exception | None = None
 
     def begin_again(self, now: float) -> None:
         """A new intake, after the old one raised. A server that lags behind what was seen is not believed by it either."""
-        self.intake = Intake(self.kind, beats=self._beats, version=self.intake.version)
+        self.intake = intake_of(self._fleet, self.kind, version=self.intake.version)
         self.broken = None
         for parent, timeout_s in self.timeouts.items():
             self.intake.set_timeout(parent, timeout_s, now)
@@ -255,7 +256,7 @@ class KubeReader:
                 stream.ended(self._clock.now(), error)
 
     def _list(self, each: _Kind, run: _Run, stream: Stream, action: ListPage) -> None:
-        query = {"limit": str(PAGE_ITEMS)} | ({"continue": action.token} if action.token else {})
+        query = {"limit": str(PAGE_ITEMS)} | ({"continue": action.token} if action.token else {}) | each.query
         answer = self._client.request("GET", each.path, query=query, timeout_s=PAGE_S)
         run.busy = False
         page = each.decoder.page(answer.body)
@@ -264,7 +265,7 @@ class KubeReader:
                 stream.page(page, self._clock.now(), answer.wall_s)
 
     def _watch(self, each: _Kind, run: _Run, stream: Stream, action: Watch) -> None:
-        query = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(action.timeout_s)}
+        query = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(action.timeout_s)} | each.query
         if action.version is None:
             query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         else:
@@ -348,7 +349,7 @@ class KubeReader:
             return []
         with each.lock:
             each.intake.begin_audit()
-        listed, version = self._names(each.path)
+        listed, version = self._names(each.path, each.query)
         waited_s = 0.0
         while each.intake.version < version and waited_s < _AUDIT_WAIT_S:
             if self._stopped.wait(0.2):
@@ -363,11 +364,11 @@ class KubeReader:
             self._wanted.set()
         return found
 
-    def _names(self, path: str) -> tuple[dict[str, tuple[str, int]], int]:
+    def _names(self, path: str, chosen: dict[str, str]) -> tuple[dict[str, tuple[str, int]], int]:
         listed: dict[str, tuple[str, int]] = {}
         token = ""
         while True:
-            query = {"limit": str(PAGE_ITEMS)} | ({"continue": token} if token else {})
+            query = {"limit": str(PAGE_ITEMS)} | ({"continue": token} if token else {}) | chosen
             answer = self._client.request("GET", path, query=query, accept=_METADATA_ONLY, timeout_s=PAGE_S)
             try:
                 page = msgspec.json.decode(answer.body, type=_NameList)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -196,7 +196,7 @@ def by_size(
         path = ref.path(namespace if ref.namespaced else "")
         for ask in range(1, ASKS_MAX + 1):
             try:
-                found = count(client, path)
+                found = count(client, path, ref.query)
                 break
             except Unreachable:  # a network that is not there yet; any other answer stays as it is
                 if ask == ASKS_MAX:
@@ -211,9 +211,9 @@ def by_size(
     return choose
 
 
-def count(client: KubeClient, path: str) -> int:
+def count(client: KubeClient, path: str, chosen: Mapping[str, str] | None = None) -> int:
     """How many objects there are: one is listed, and the server says how many remain. Raises ``ApiError``."""
-    answer = client.request("GET", path, query={"limit": "1"}, accept=_METADATA_ONLY, timeout_s=ASK_S)
+    answer = client.request("GET", path, query={"limit": "1", **(chosen or {})}, accept=_METADATA_ONLY, timeout_s=ASK_S)
     try:
         page = msgspec.json.decode(answer.body, type=_Page)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -19,6 +19,7 @@ from ..core.errors import Conflict, NotFound, Unreachable
 from ..core.fleet import FleetDefinition
 from ..core.model import EventNote, ParentKey
 from ..core.ports import Clock, Written
+from ..core.status_names import from_wire, to_wire
 from .dispatcher import SystemClock
 from .kube import KubeClient
 
@@ -59,12 +60,14 @@ class KubeStatusWriter:
     def patch_status(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
         """See ``StatusWriter``. The resourceVersion is the guard: the server ignores a wrong uid in a status patch."""
         path = self._fleet.parent.path(parent.namespace, parent.name) + "/status"
-        body = {"metadata": {"resourceVersion": str(version)}, "status": status}
+        body = {"metadata": {"resourceVersion": str(version)}, "status": to_wire(self._fleet, status)}
         query = {"fieldManager": "muster"}
         answer = self._client.request("PATCH", path, query=query, body=body, content_type=MERGE_PATCH)
         try:
             written = msgspec.json.decode(answer.body, type=_Object)
-            return Written(version=int(written.metadata.resource_version), status=written.status or {})
+            return Written(
+                version=int(written.metadata.resource_version), status=from_wire(self._fleet, written.status)
+            )
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             raise Unreachable(f"{self._client.server}: PATCH {path}: the answer cannot be read: {error}") from error
 

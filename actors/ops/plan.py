@@ -20,7 +20,7 @@ from ..core.decode import BadObject, Decoder
 from ..core.errors import ApiError, SettingsError, Undecodable
 from ..core.fleet import MUSTER_FLEET, FleetDefinition, KindRef
 from ..core.health import Roll
-from ..core.intake import Intake
+from ..core.intakes import intake_of
 from ..core.model import Child, Now, Parent, ParentKey, Policy, Record
 from ..core.planned import plan_view
 from ..core.ports import Clock
@@ -114,12 +114,11 @@ def _listed(
 ) -> Iterable[Record]:  # fmt: skip
     """Every object of that kind as the operator's own reader would keep it at first sight."""
     decoder = Decoder(fleet, ref.kind)
-    beats = ref != fleet.parent and bool(fleet.child(ref.kind).health.heartbeat)
-    intake = Intake(ref.kind, beats=beats)
+    intake = intake_of(fleet, ref.kind)
     records: list[Record] = []
     version, token = 0, ""
     while True:
-        query = {"limit": str(PAGE_ITEMS)} | ({"continue": token} if token else {})
+        query = {"limit": str(PAGE_ITEMS)} | ({"continue": token} if token else {}) | ref.query
         answer = client.request("GET", ref.path(namespace if ref.namespaced else ""), query=query, timeout_s=PAGE_S)
         page = decoder.page(answer.body)
         if answer.wall_s is not None:

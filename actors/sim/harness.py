@@ -31,6 +31,7 @@ from ..core.model import EventNote, ParentKey, Policy
 from ..core.ports import Backend, Call, ItemResult, Later, Reply, StatusWriter, Written
 from ..core.quantity import Quota
 from ..core.reconcile import rfc3339
+from ..core.status_names import from_wire, to_wire
 from ..gateway import GatewaySettings
 from ..tree import Ports, System, TreeSettings
 from .apierrors import ApiError as Refusal
@@ -55,7 +56,7 @@ class SimStatusWriter(StatusWriter):
         self.events: list[tuple[ParentKey, EventNote]] = []
         self.fail: Callable[[ParentKey], None] = lambda parent: None
         self._model = model
-        self._resource = f"{fleet.parent.plural}.{fleet.parent.group}"
+        self._fleet, self._resource = fleet, fleet.parent.resource
 
     def patch_status(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Later[Written]:
         """See the port."""
@@ -67,14 +68,15 @@ class SimStatusWriter(StatusWriter):
 
     def _patch(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
         self.fail(parent)
-        body = {"metadata": {"name": parent.name, "uid": uid, "resourceVersion": str(version)}, "status": status}
+        metadata = {"name": parent.name, "uid": uid, "resourceVersion": str(version)}
+        body = {"metadata": metadata, "status": to_wire(self._fleet, status)}
         try:
             stored = self._model.patch(self._resource, parent.name, body, parent.namespace, "status")
         except Refusal as refusal:
             kind = {409: Conflict, 404: NotFound, 422: Invalid}.get(refusal.code, Unreachable)
             raise kind(refusal.message) from refusal
         self.writes.append((parent, status))
-        return Written(version=stored.resource_version, status=stored.obj["status"])
+        return Written(version=stored.resource_version, status=from_wire(self._fleet, stored.obj["status"]))
 
 
 class SimBackend(Backend):

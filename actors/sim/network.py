@@ -31,6 +31,7 @@ from ..core.errors import (
 from ..core.fleet import FleetDefinition
 from ..core.model import EventNote, ParentKey
 from ..core.ports import Backend, Call, ItemResult, Later, Reply, StatusWriter, Written
+from ..core.status_names import from_wire, to_wire
 from .apierrors import ApiError as Refusal
 from .apiserver import ApiServerModel
 from .backend import Answer, BackendModel
@@ -108,7 +109,7 @@ class StageWriter(_Link, StatusWriter):
         """While a status of ours is being committed."""
         self.events: list[tuple[float, ParentKey, EventNote]] = []
         self._model = model
-        self._resource = f"{fleet.parent.plural}.{fleet.parent.group}"
+        self._fleet, self._resource = fleet, fleet.parent.resource
 
     def patch_status(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Later[Written]:
         """See the port."""
@@ -150,7 +151,8 @@ class StageWriter(_Link, StatusWriter):
         return Later(back_s, lambda: written)
 
     def _patch(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
-        body = {"metadata": {"name": parent.name, "uid": uid, "resourceVersion": str(version)}, "status": status}
+        metadata = {"name": parent.name, "uid": uid, "resourceVersion": str(version)}
+        body = {"metadata": metadata, "status": to_wire(self._fleet, status)}
         for heard in self.on_arrival:
             heard(parent, uid)
         before = self._model.resource_version
@@ -165,7 +167,7 @@ class StageWriter(_Link, StatusWriter):
         self.writes_count += 1
         for hears in self.on_write:
             hears(parent, uid, self._model.resource_version != before, status)
-        return Written(version=stored.resource_version, status=stored.obj["status"])
+        return Written(version=stored.resource_version, status=from_wire(self._fleet, stored.obj["status"]))
 
 
 class StageBackend(_Link, Backend):

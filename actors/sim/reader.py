@@ -21,7 +21,7 @@ from ..core.decode import Decoder, Page
 from ..core.errors import ApiError, Expired, Unreachable
 from ..core.events import StreamDown
 from ..core.fleet import FleetDefinition
-from ..core.intake import Intake
+from ..core.intakes import intake_of
 from ..core.model import ParentKey
 from ..core.ports import Cancel, Clock, Facts, Objects, Random, StreamChanged
 from ..core.stream import PAGE_ITEMS, WATCH_S, Action, ListPage, Pause, Stream, Watch, api_error
@@ -59,10 +59,11 @@ class _Kind:
     def __init__(self, fleet: FleetDefinition, kind: str, namespace: str) -> None:
         self.decoder = Decoder(fleet, kind)
         ref = self.decoder.ref
-        self.resource = f"{ref.plural}.{ref.group}" if ref.group else ref.plural
+        self.resource = ref.resource
+        self.labels, self.fields = ref.labels, ref.fields
         self.namespace = namespace if ref.namespaced else ""
-        self.beats = kind != fleet.parent.kind and bool(fleet.child(kind).health.heartbeat)
-        self.intake = Intake(kind, beats=self.beats)
+        self.fleet = fleet
+        self.intake = intake_of(fleet, kind)
         self.stream: Stream | None = None
         self.cursor: WatchCursor | None = None
         self.turn = 0
@@ -235,7 +236,7 @@ class SimReader:
         epoch, deliver = each.begun
         self._timers.facts(StreamDown(kind=kind, reason="Crashed", message="planted", retry_s=pause_s))
         deliver(StreamChanged(kind=kind, epoch=epoch, up=False, reason="Crashed", message="planted"))
-        each.intake = Intake(kind, beats=each.beats, version=each.intake.version)
+        each.intake = intake_of(each.fleet, kind, version=each.intake.version)
         for parent, timeout_s in each.timeouts.items():
             each.intake.set_timeout(parent, timeout_s, now)
         self._begin(each)
@@ -314,7 +315,12 @@ class SimReader:
             listing = self._api.stale_list(each.resource, behind, namespace=each.namespace)
         else:
             listing = self._api.list(
-                each.resource, namespace=each.namespace, limit=self._page_items, continue_token=action.token
+                each.resource,
+                namespace=each.namespace,
+                limit=self._page_items,
+                continue_token=action.token,
+                labels=each.labels,
+                fields=each.fields,
             )
         items = [msgspec.Raw(self.bend(stored.raw)) for stored in listing.items]
         page = Page(items, listing.resource_version, listing.continue_token)
@@ -338,13 +344,14 @@ class SimReader:
         if action.version is None:
             each.cursor = self._api.watch(
                 each.resource, namespace=each.namespace, send_initial_events=True, match="NotOlderThan",
-                bookmarks=True, wake=wake,
+                bookmarks=True, wake=wake, labels=each.labels, fields=each.fields,
             )  # fmt: skip
         else:
             self.resumed(each.decoder.kind, action.version, each.told)
             each.cursor = self._api.watch(
-                each.resource, namespace=each.namespace, resource_version=str(action.version), bookmarks=True, wake=wake
-            )
+                each.resource, namespace=each.namespace, resource_version=str(action.version), bookmarks=True, wake=wake,
+                labels=each.labels, fields=each.fields,
+            )  # fmt: skip
         each.opened_s = self._timers.clock.now()
         each.stream.opened(self._timers.clock.now(), self._server_wall())
         self._later(each, action.timeout_s, lambda: self._time_out(each))
