@@ -13,7 +13,7 @@ __all__ = ["EXPECTED", "Path", "format_path", "parse_path"]
 
 Path = tuple[str, ...]
 EXPECTED = "a path of fields such as status.phase or metadata.labels['example.com/pool']"
-_WORD = re.compile(r"[A-Za-z0-9_$-]+")
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
 _PART = re.compile(rf"(?:^|(?!^)\.)({_WORD.pattern})|\[(?:'([^'\[\]\x00-\x1f]+)'|\"([^\"\[\]\x00-\x1f]+)\")\]")
 _LENGTH_MAX = 1024
 

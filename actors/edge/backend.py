@@ -39,7 +39,13 @@ from ..core.errors import (
 )
 from ..core.ports import Call, ItemResult, Reply
 
-BATCH_PATH = "/v1/nodes:batchRepair"
+
+def batch_path(operation: str) -> str:
+    """Where the service takes that operation, under its URL."""
+    return f"/v1/nodes:{operation}"
+
+
+BATCH_PATH = batch_path("batchRepair")
 BODY_MAX = 4 << 20  # bytes of an answer: 10,000 results of 400 bytes; more is not an answer to our question
 _TEXT_MAX = 200  # characters of foreign text in a message: enough to recognise it
 _MESSAGE_MAX = 1024  # characters of one item's message, which may end in a status
@@ -130,7 +136,7 @@ class HttpBackend:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._url = _checked(url)
-        self._target = (self._url.path or "").rstrip("/") + batch_path
+        self._path, self._target = batch_path, (self._url.path or "").rstrip("/") + batch_path
         self._place = f"POST {self._url.scheme}://{self._url.netloc}{self._target}"
         self._headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "muster"}
         self._headers |= dict(headers or {})
@@ -258,7 +264,7 @@ class HttpBackend:
         if status in (401, 403):
             return Misconfigured(f"{said}{text}; check the backend token and what it may do")
         if status in (404, 405):
-            return Misconfigured(f"{said}{text}; check the backend URL, to which {BATCH_PATH} is added")
+            return Misconfigured(f"{said}{text}; check the backend URL, to which {self._path} is added")
         if 400 <= status < 500:
             return Refused(said + text)
         return Malformed(f"{said}, which is no answer to a POST")

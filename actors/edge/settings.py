@@ -70,6 +70,16 @@ class Settings:
         effect="Watch this namespace only; a Role there is then enough. Unset: all namespaces.",
         reason="One operator serves the cluster; one namespace is for trials and shared clusters.",
     )
+    fleet: str = setting(
+        API,
+        text("FILE", "a path of at most 4096 characters"),
+        "",
+        effect=(
+            "The file that says what a fleet is: parents, children, health, repairs (docs/fleets.md). What it sets of the "
+            "settings holds where nothing else says so. Unset: Clusters with ComputeNodes and StorageNodes."
+        ),
+        reason="The built-in fleet is what the custom resource definitions in manifests/crd are for.",
+    )
     audit_interval_s: float | None = setting(
         API,
         duration("1m", "24h", none="off"),

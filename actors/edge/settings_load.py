@@ -1,4 +1,4 @@
-"""Reads the settings from where people put them: a flag beats a variable, that beats the file, that beats the default.
+"""Reads the settings from where people put them: a flag, a variable, the file, the fleet's file, the default; the first wins.
 
 The origin of each value is kept, because "why does it do that?" is asked of settings more often than "what may I
 write?". All that is wrong is reported at once, each problem on a line that names the setting, where it came from (the
@@ -18,11 +18,13 @@ from typing import Any
 from attrs import Factory, frozen
 
 from ..core.errors import SettingsError
+from ..core.fleet import MUSTER_FLEET, ConditionIs, FleetDefinition
 from ..core.quantity import format_duration
 from .setting import Setting
 from .settings import TABLE, Settings
 
 CONFIG_ENV = "MUSTER_CONFIG"
+_FLEET = next(each for each in TABLE if each.attribute == "fleet")
 _FILE_BYTES_MAX = 1 << 20  # a longer one is not a settings file
 _TOKEN_BYTES_MAX = 16_384  # what servers take as one header, about
 _OURS_BUT_NO_SETTING = re.compile(r"MUSTER_(CONFIG|PYTHON|TEST_.*)")
@@ -31,8 +33,8 @@ _SERVICE_LINK = re.compile(r"MUSTER_.*?(SERVICE_HOST|SERVICE_PORT.*|PORT(_[0-9]+
 
 @frozen(kw_only=True)
 class Loaded:
-    """The settings, the origin of each by name (``flag --quota``, ``MUSTER_QUOTA``, ``FILE:3``, ``default``), and
-    notes.
+    """The settings, the origin of each by name (``flag --quota``, ``MUSTER_QUOTA``, ``FILE:3``, ``default``), notes, and
+    the fleet.
 
     A note is a sentence for people about settings that are allowed but look like a mistake.
     """
@@ -40,6 +42,7 @@ class Loaded:
     settings: Settings
     origins: Mapping[str, str] = Factory(dict)
     notes: tuple[str, ...] = ()
+    fleet: FleetDefinition = MUSTER_FLEET
 
 
 def load(
@@ -47,7 +50,7 @@ def load(
 ) -> Loaded:
     """The settings from ``flags`` (by name, without dashes), ``environ`` and the file ``config`` (else $MUSTER_CONFIG).
 
-    SettingsError with one line for each problem. Reads no file but the configuration file.
+    SettingsError with one line for each problem. Reads no files but the configuration file and the fleet's.
     """
     flags, environ = flags or {}, environ or {}
     for name in flags:
@@ -55,10 +58,11 @@ def load(
             raise SettingsError(f"--{name} is no setting{_nearest(name, [each.name for each in TABLE], prefix='--')}")
     path = config if config is not None else environ.get(CONFIG_ENV, "")
     in_file, problems = _read_file(path) if path else ({}, [])
+    fleet, in_fleet = _read_fleet(str(_choose(_FLEET, flags, environ, in_file)[1]), problems)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for each in TABLE:
-        origin, found = _choose(each, flags, environ, in_file)
+        origin, found = _choose(each, flags, environ, {**in_fleet, **in_file})
         origins[each.name] = origin
         if origin == "default":
             continue
@@ -71,7 +75,8 @@ def load(
         problems += [_with_origins(names, text, origins) for names, text in contradictions(settings)]
     if problems:
         raise SettingsError("\n".join(problems))
-    return Loaded(settings=settings, origins=origins, notes=(*_unknown_variables(environ), *_doubts(settings)))
+    notes = (*_unknown_variables(environ), *_doubts(settings), *_fleet_doubts(fleet, settings))
+    return Loaded(settings=settings, origins=origins, notes=notes, fleet=fleet)
 
 
 def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -182,6 +187,20 @@ def _read_file(path: str) -> tuple[dict[str, tuple[str, object]], list[str]]:
     return entries, problems
 
 
+def _read_fleet(path: str, problems: list[str]) -> tuple[FleetDefinition, dict[str, tuple[str, object]]]:
+    """The fleet of that file ("": the built-in one), and the settings that it wants, by key."""
+    if not path:
+        return MUSTER_FLEET, {}
+    from .fleet_file import load_fleet  # the built-in fleet needs none of it
+
+    try:
+        source = load_fleet(path)
+    except SettingsError as error:
+        problems += str(error).splitlines()
+        return MUSTER_FLEET, {}
+    return source.fleet, {key: (source.origin(key), text) for key, text in source.fleet.settings.items()}
+
+
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
@@ -201,6 +220,18 @@ def _nearest(word: str, words: list[str], prefix: str = "") -> str:
     by_bare = {bare(each): each for each in words}
     near = difflib.get_close_matches(bare(word), list(by_bare), n=1, cutoff=0.6)
     return f": did you mean {prefix}{by_bare[near[0]]}?" if near else ": see muster config for all of them"
+
+
+def _fleet_doubts(fleet: FleetDefinition, settings: Settings) -> Iterator[str]:
+    for child in fleet.children:
+        health = child.health
+        if not (health.condition or health.since or isinstance(health.healthy, ConditionIs)):
+            yield (
+                f"nothing says when a {child.ref.kind}'s health last turned (health.turned in the fleet's file): all its "
+                "incidents have one name, and a backend that remembers keys may take the next for the last"
+            )
+    if settings.heartbeat_timeout_s is not None and not any(child.beats for child in fleet.children):
+        yield "heartbeat-timeout is set, and no child kind has heartbeats: it holds only for who has never reported"
 
 
 def _with_origins(names: tuple[str, ...], text: str, origins: Mapping[str, str]) -> str:

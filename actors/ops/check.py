@@ -26,7 +26,7 @@ from ..core.errors import (
     Undecodable,
     Unreachable,
 )
-from ..core.fleet import MUSTER_FLEET, FleetDefinition, KindRef
+from ..core.fleet import FleetDefinition, KindRef
 from ..edge.kube import KubeClient
 from ..edge.settings_load import Loaded, require_backend
 
@@ -43,12 +43,12 @@ class Line:
     cure: str = ""
 
 
-def checks(loaded: Loaded, *, fleet: FleetDefinition = MUSTER_FLEET) -> list[Line]:
+def checks(loaded: Loaded) -> list[Line]:
     """Every line, in the order in which ``run`` would meet its subject. Takes seconds at most, and raises nothing."""
     return [
         Line("settings", True, "every setting can be used"),  # else the loader would have ended the command
         *(Line("settings", None, note) for note in loaded.notes),
-        *_api_lines(loaded, fleet),
+        *_api_lines(loaded, loaded.fleet),
         *_backend_lines(loaded),
     ]
 

@@ -21,7 +21,7 @@ from .. import __version__
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
 from ..core.ports import Facts
 from ..core.restarts import RestartPolicy
-from ..edge.backend import HttpBackend
+from ..edge.backend import HttpBackend, batch_path
 from ..edge.dispatcher import POOLS, SystemClock, ThreadDispatcher, WedgedError
 from ..edge.heap import Heap
 from ..edge.kube import KubeClient
@@ -86,7 +86,7 @@ class RealEngine:
             reader=self._reader,
             status_writer=self._writer if self.shadow is None else self.shadow.writer,
             backend=SeenBackend(
-                HttpBackend(settings.backend_url, token=_token(settings))
+                HttpBackend(settings.backend_url, batch_path=batch_path(fleet.operation), token=_token(settings))
                 if self.shadow is None
                 else self.shadow.backend,
                 self._dispatcher.clock,

@@ -18,7 +18,7 @@ from attrs import frozen
 from ..core import reconcile as pure
 from ..core.decode import BadObject, Decoder
 from ..core.errors import ApiError, SettingsError, Undecodable
-from ..core.fleet import MUSTER_FLEET, FleetDefinition, KindRef
+from ..core.fleet import FleetDefinition, KindRef
 from ..core.health import Roll
 from ..core.intakes import intake_of
 from ..core.model import Child, Now, Parent, ParentKey, Policy, Record
@@ -139,14 +139,14 @@ def _listed(
     return [record for record in mail.entries.values() if record is not None] if mail is not None else []
 
 
-def plan_command(loaded: Loaded, parent: str, *, as_json: bool, fleet: FleetDefinition = MUSTER_FLEET) -> ExitCode:
+def plan_command(loaded: Loaded, parent: str, *, as_json: bool) -> ExitCode:
     """The word ``plan``. SettingsError for what is wrong with the command; an API server that says no is told, too."""
     from rich.console import Console
 
     settings = loaded.settings
     client = KubeClient(settings.kubeconfig or None, settings.context or None)
     try:
-        found = plans(client, fleet, settings.policy, SystemClock(), namespace=settings.namespace, parent=parent)
+        found = plans(client, loaded.fleet, settings.policy, SystemClock(), namespace=settings.namespace, parent=parent)
     except (ApiError, Undecodable) as error:
         sys.stderr.write(f"muster: {error}\nmuster: `muster check` says what is missing\n")
         return ExitCode.CHECK_FAILED

@@ -20,6 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -29,7 +30,7 @@ from attrs import frozen
 
 from .. import __version__
 from ..core.events import Fact
-from ..core.fleet import MUSTER_FLEET
+from ..core.fleet import FleetDefinition
 from ..core.ports import Clock, Facts
 from ..edge.dispatcher import SystemClock
 from ..edge.settings import TABLE, Settings
@@ -172,10 +173,10 @@ def run_operator(loaded: Loaded, *, build: Callable[[Settings, Facts], Engine] |
     logs.start()
     try:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped; without it each counter has a second series
-        kinds = [kind.kind for kind in MUSTER_FLEET.kinds]
-        operations = [MUSTER_FLEET.operation]
+        kinds = [kind.kind for kind in loaded.fleet.kinds]
+        operations = [loaded.fleet.operation]
         metrics = Metrics(version=__version__, workers=settings.workers, operations=operations, kinds=kinds)
-        engine = (build or _real)(settings, Both((logs, metrics)))
+        engine = (build or partial(_real, loaded.fleet))(settings, Both((logs, metrics)))
         metrics.watch_statistics(lambda: {**engine.statistics(), "log_lines_dropped": logs.statistics()["dropped"]})
         stopping = Stopping(logs)
         with stopping.installed(), _listening(settings, engine, stopping, metrics) as port:
@@ -237,10 +238,10 @@ def _inspected(loaded: Loaded, engine: Engine, stopping: Stopping, logs: Logs) -
         server.stop()
 
 
-def _real(settings: Settings, facts: Facts) -> Engine:
+def _real(fleet: FleetDefinition, settings: Settings, facts: Facts) -> Engine:
     from .engine import RealEngine
 
-    return RealEngine(settings, facts)
+    return RealEngine(settings, facts, fleet=fleet)
 
 
 def _until_the_end(engine: Engine, stopping: Stopping, grace_s: float, clock: Clock, logs: Logs) -> ExitCode:

@@ -17,7 +17,8 @@ _HEAD = f"""# Settings
 <!-- Made from the table in actors/edge/settings.py: muster config --format markdown > docs/settings.md -->
 
 A setting is read from, in this order: its flag; its environment variable (an empty one counts as unset); the YAML file
-named by `--config` or `{CONFIG_ENV}`, by its key; its default. Where a Cluster's spec has a field of its own, that
+named by `--config` or `{CONFIG_ENV}`, by its key; the `settings` of the file named by `--fleet` (those about nodes and the
+backend: [fleets.md](fleets.md)); its default. Where a Cluster's spec has a field of its own, that
 beats them all for that Cluster. Durations are written `100ms`, `2s`, `5m`, `1h30m`. What cannot be used ends the
 command with exit code {ExitCode.SETTINGS.value} and a line for each problem, which names the setting, where it came
 from, what was found and what is expected. `muster config` shows what is in force, and where each value came from.

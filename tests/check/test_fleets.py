@@ -1,0 +1,56 @@
+"""What people read of fleets is current: the schema, the tables, the examples."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from actors.core.fleet_rules import problems
+from actors.edge.fleet_file import load_fleet
+from actors.edge.fleet_schema import fleet_schema, schema_text
+from actors.ops.fleet_page import tables
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "docs" / "fleet.schema.json"
+EXAMPLES = [*sorted(ROOT.glob("examples/*/fleet.yaml")), ROOT / "tests" / "fleets" / "everything.yaml"]
+
+
+def test_the_schema_is_current() -> None:
+    """muster fleet --format schema > docs/fleet.schema.json"""
+    assert SCHEMA.read_text(encoding="utf-8") == schema_text()
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(fleet_schema())
+
+
+def test_the_tables_are_current() -> None:
+    """muster fleet --format markdown prints them."""
+    page = (ROOT / "docs" / "fleets.md").read_text(encoding="utf-8")
+
+    assert tables() in page
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.parent.name))
+def test_an_example_is_right_and_its_editor_finds_the_schema(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    match = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+
+    assert match is not None
+    assert (file.parent / match[1]).resolve() == SCHEMA
+    assert list(jsonschema.Draft202012Validator(json.loads(schema_text())).iter_errors(yaml.safe_load(text))) == []
+    assert problems(load_fleet(str(file)).fleet) == []
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("docs/**/*.md")), ids=lambda file: str(file.name))
+def test_every_fleet_in_the_documentation_is_right(file: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL)):
+        if "kind: Fleet\n" in block:
+            path = tmp_path / f"{number}.yaml"
+            path.write_text(block, encoding="utf-8")
+            load_fleet(str(path))
