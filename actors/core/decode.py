@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from .between import through
 from .errors import Undecodable
 from .fleet import (
     ANYWHERE,
@@ -365,38 +366,43 @@ class Decoder:
 
         And the object's own namespace: where it is the parent's too, one string serves all.
         """
-        named = iter(others)
+        own, named = namespace or "", iter(others)
         claimed: dict[ParentKey, None] = {}
+        owner: tuple[str, str] | None = None
         claim: str | None
         for mapping in child.mapping:
-            home = namespace or ""
+            home = own
             if isinstance(mapping, OwnerReference):
-                claim = self._owner(owners)
-            elif isinstance(mapping, NamespaceName):
-                claim = home
+                claim = self._owner(owners, mapping.through or self._fleet.parent)
+                if claim and mapping.through is not None:
+                    if not claimed and owner is None:
+                        owner = own if mapping.through.namespaced else "", claim
+                    continue
             else:
-                claim = next(named)
-            if claim and not isinstance(mapping, OwnerReference) and mapping.namespace:
-                home = mapping.namespace
-                if home == ANYWHERE:
-                    home, _, claim = claim.partition("/") if "/" in claim else (namespace or "", "", claim)
+                claim = own if isinstance(mapping, NamespaceName) else next(named)
+                home = mapping.namespace or own
+                if claim and home == ANYWHERE:
+                    home, _, claim = claim.partition("/") if "/" in claim else (own, "", claim)
             if claim:
                 claimed[self._key(home, claim)] = None
         keys = tuple(claimed)
         parent = keys[0] if keys else None
-        names = tuple([key.name if key.namespace == (namespace or "") else str(key) for key in keys])
-        return parent, (parent and parent.namespace) or namespace or "", names if len(names) > 1 else ()
+        if owner is not None:
+            parent = through(*owner, parent)
+        elif parent is not None and parent.namespace == own:
+            own = parent.namespace
+        names = tuple([key.name if key.namespace in ("", own) else str(key) for key in keys])
+        return parent, own, names if len(names) > 1 else ()
 
-    def _owner(self, raw: bytes) -> str:
-        """The name of the owner that counts."""
-        parent = self._fleet.parent
+    def _owner(self, raw: bytes, kind: KindRef) -> str:
+        """The name of the controller owner of that kind."""
         try:
             owners = self._owners.decode(raw)
         except msgspec.ValidationError as error:
             raise ValueError(f"metadata.ownerReferences: {error}") from error
         for owner in owners or ():
             group = owner.apiVersion.rpartition("/")[0]  # "" of "v1": the core group
-            if owner.controller and owner.kind == parent.kind and group == parent.group:
+            if owner.controller and owner.kind == kind.kind and group == kind.group:
                 return owner.name
         return ""
 

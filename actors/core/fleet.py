@@ -129,7 +129,10 @@ class Expression:
 
 @frozen(kw_only=True)
 class Lease:
-    """The heartbeat is ``spec.renewTime`` of the Lease of the child's name, in ``namespace`` ("": the child's own)."""
+    """The heartbeat is ``spec.renewTime`` of the Lease of the child's name, which is beside it.
+
+    The Leases of what is in no namespace are in ``namespace``.
+    """
 
     namespace: str = ""
 

@@ -117,6 +117,10 @@ def child_problems(child: ChildKind, parent: KindRef | None) -> list[Problem]:
             found.append(
                 Problem(("parent", number), "found the same as before, expected each way to find a parent once")
             )
+        if isinstance(mapping, OwnerReference) and mapping.through is not None:
+            if any(isinstance(each, OwnerReference) and each.through is not None for each in seen):
+                place = ("parent", number, "owner", "through")
+                found.append(Problem(place, f"found {mapping.through.kind}, expected one kind between at most"))
         seen.append(mapping)
     if parent is not None and not found:
         try:
@@ -155,9 +159,14 @@ def _health_problems(child: ChildKind) -> Iterator[Problem]:
         yield from _path_problem(how, "health", "field")
     if isinstance(health.heartbeat, str) and health.heartbeat:
         yield from _path_problem(health.heartbeat, "heartbeat", "field")
-    if isinstance(health.heartbeat, Lease) and not health.heartbeat.namespace and not child.ref.namespaced:
-        place = ("heartbeat", "lease", "namespace")
-        yield Problem(place, "found none for a cluster-scoped kind, expected one such as kube-node-lease")
+    if isinstance(health.heartbeat, Lease):
+        home, place = health.heartbeat.namespace, ("heartbeat", "lease", "namespace")
+        if not home and not child.ref.namespaced:
+            yield Problem(place, "found none for a cluster-scoped kind, expected one such as kube-node-lease")
+        elif home and child.ref.namespaced:
+            yield Problem(
+                place, f"found {home!r}, expected none: the Lease of a namespaced {child.ref.kind} is beside it"
+            )
     if health.since:
         yield from _path_problem(health.since, "health", "turned", "field")
     if health.condition and health.since:

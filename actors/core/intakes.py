@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .fleet import FleetDefinition
 from .intake import Intake
+from .joins import JoinedIntake, sides_of
 from .kept import KeptIntake
 
 __all__ = ["intake_of"]
@@ -14,5 +15,7 @@ def intake_of(fleet: FleetDefinition, kind: str, *, version: int = 0) -> Intake:
     if kind == fleet.parent.kind:
         return Intake(kind, beats=False, version=version)
     child = fleet.child(kind)
+    if sides_of(fleet, kind):
+        return JoinedIntake(child, version=version)
     make = KeptIntake if child.fields else Intake
     return make(kind, beats=child.beats, version=version)

@@ -74,9 +74,13 @@ class KeptIntake(Intake):
         """As ``Intake``; and what else has changed is told."""
         slots = self._slots
         was = slots.kept(place)
-        material = super()._renew(place, record, matter, now)
+        material = self._report(place, record, matter, now)
         if material or not isinstance(record, Child) or was == (record.fields, record.quiet):
             return material
         slots.keep(place, record)
         self._tell(place)
         return was[0] != record.fields
+
+    def _report(self, place: int, record: Record, matter: int, now: float) -> bool:
+        """What its own words of health, heartbeat and parent mean; whether that is material."""
+        return super()._renew(place, record, matter, now)

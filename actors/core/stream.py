@@ -36,6 +36,7 @@ from .errors import (
 )
 from .events import Listed, ObjectRefused, ParentDisputed, StreamDown, StreamUp
 from .intake import Intake
+from .joins import Side
 from .lines import LINE_BYTES_MAX, Cutter, Line, Lines
 from .model import Record
 from .ports import Facts, Objects, Random, StreamChanged
@@ -121,7 +122,7 @@ class Stream:
     def __init__(
         self,
         decoder: Decoder,
-        intake: Intake,
+        intake: Intake | Side,
         *,
         epoch: int,
         deliver: Callable[[Objects | StreamChanged], None],

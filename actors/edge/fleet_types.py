@@ -241,9 +241,7 @@ class LeaseOf(Spec):
     namespace: (
         Annotated[
             Namespace,
-            Meta(
-                description="Where the Leases are. Left out: the child's own; of cluster-scoped children kube-node-lease."
-            ),
+            Meta(description="Where the Leases of cluster-scoped children are. Left out: kube-node-lease."),
         ]
         | UnsetType
     ) = UNSET

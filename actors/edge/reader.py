@@ -26,6 +26,7 @@ from ..core.errors import ApiError, Undecodable, Unreachable
 from ..core.events import AuditDiffered, StreamDown
 from ..core.fleet import FleetDefinition
 from ..core.intakes import intake_of
+from ..core.joins import JoinedIntake, Side, SideKind, Together, sides_of
 from ..core.lines import ChunkedLines
 from ..core.model import ParentKey
 from ..core.ports import Clock, Facts, Objects, Random, StreamChanged
@@ -68,6 +69,7 @@ class _Kind:
         self.kind = kind
         self.decoder = Decoder(fleet, kind)
         self.path = self.decoder.ref.path(namespace if self.decoder.ref.namespaced else "")
+        self.sides = [_Side(self, number, side, namespace) for number, side in enumerate(sides_of(fleet, kind))]
         self.query = self.decoder.ref.query
         self._fleet = fleet
         self.lock = threading.Lock()
@@ -77,10 +79,21 @@ class _Kind:
         self.intake = intake_of(fleet, kind, version=seen)
         self.broken: Exception | None = None
 
+    @property
+    def family(self) -> list[_Kind | _Side]:
+        """All that feed its intake."""
+        return [self, *self.sides]
+
     def begin_again(self, now: float) -> None:
-        """A new intake, after the old one raised. A server that lags behind what was seen is not believed by it either."""
-        self.intake = intake_of(self._fleet, self.kind, version=self.intake.version)
+        """After the intake raised: forget everything."""
+        self.forget(now)
         self.broken = None
+
+    def forget(self, now: float) -> None:
+        """A new intake, for all that feed it. A server that lags behind what was seen is not believed by it either."""
+        self.intake = intake_of(self._fleet, self.kind, version=self.intake.version)
+        for each in self.family:
+            each.broken = _Anew()
         for parent, timeout_s in self.timeouts.items():
             self.intake.set_timeout(parent, timeout_s, now)
 
@@ -97,6 +110,41 @@ class _Kind:
             elif self.run is not None and self.run.stream is not None:
                 self.run.stream.relist(what)
                 self.run.woken.set()
+
+
+class _Anew(Exception):
+    """Another stream that feeds the same intake raised, and all is forgotten."""
+
+
+class _Side:
+    """A kind that is watched for another: a stream of its own, and everything else that one's."""
+
+    def __init__(self, main: _Kind, number: int, side: SideKind, namespace: str) -> None:
+        self.kind, self.main, self._number = side.ref.kind, main, number
+        self.decoder = Decoder(side.fleet, side.ref.kind)
+        self.path = side.ref.path(side.namespace or namespace)
+        self.query = side.ref.query
+        self.run: _Run | None = None
+        self.broken: Exception | None = None
+
+    @property
+    def lock(self) -> threading.Lock:
+        """One for all that feed one intake."""
+        return self.main.lock
+
+    @property
+    def intake(self) -> Side:
+        """Its part of that intake."""
+        assert isinstance(self.main.intake, JoinedIntake)
+        return self.main.intake.sides[self._number]
+
+    def begin_again(self, now: float) -> None:
+        """See ``_Kind``."""
+        self.main.forget(now)
+        self.broken = None
+
+    def obey(self, now: float) -> None:
+        """Nobody asks anything of it."""
 
 
 class KubeReader:
@@ -125,6 +173,7 @@ class KubeReader:
         self._audit_s, self._watch_s, self._streamed_list = audit_s, watch_s, streamed_list
         seen = seen or {}
         self._kinds = {ref.kind: _Kind(fleet, ref.kind, namespace, seen.get(ref.kind, 0)) for ref in fleet.kinds}
+        self._all: list[_Kind | _Side] = [every for each in self._kinds.values() for every in each.family]
         self._wanted = threading.Event()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -135,7 +184,11 @@ class KubeReader:
     def start(self, kind: str, epoch: int, deliver: Deliver) -> None:
         """See ``Reader``. Returns at once; the kind's earlier thread ends first."""
         each = self._kinds[kind]
-        run = _Run(epoch, deliver)
+        together = Together(kind, [side.kind for side in each.sides], deliver) if each.sides else None
+        for every in each.family:
+            self._start(every, _Run(epoch, deliver if together is None else together.of(every.kind)))
+
+    def _start(self, each: _Kind | _Side, run: _Run) -> None:
         with self._start_lock:
             if self._stopped.is_set():
                 return
@@ -146,7 +199,8 @@ class KubeReader:
             earlier, each.run = each.run, run
         self._end(earlier)
         previous = earlier.thread if earlier is not None else None
-        run.thread = threading.Thread(target=self._read, args=(each, run, previous), name=f"reader-{kind}", daemon=True)
+        name = f"reader-{each.kind}"
+        run.thread = threading.Thread(target=self._read, args=(each, run, previous), name=name, daemon=True)
         run.thread.start()
 
     def set_timeout(self, kind: str, parent: ParentKey, timeout_s: float | None) -> None:
@@ -163,7 +217,7 @@ class KubeReader:
         """See ``Reader``."""
         with self._start_lock:
             self._stopped.set()
-            runs = [each.run for each in self._kinds.values() if each.run is not None]
+            runs = [each.run for each in self._all if each.run is not None]
         self._wanted.set()
         for run in runs:
             self._end(run)
@@ -194,7 +248,7 @@ class KubeReader:
 
     # --- the reader threads ---
 
-    def _read(self, each: _Kind, run: _Run, previous: threading.Thread | None) -> None:
+    def _read(self, each: _Kind | _Side, run: _Run, previous: threading.Thread | None) -> None:
         if previous is not None:
             previous.join()
         crashes = 0
@@ -207,6 +261,8 @@ class KubeReader:
             try:
                 while not run.over:
                     self._step(each, run, stream)
+            except _Anew:
+                each.broken = None
             except Exception as error:  # noqa: BLE001 - a bug of ours: tell, forget everything, list again
                 crashes += 1
                 pause_s = self._random.uniform(0.5, 1.0) * min(_CRASH_PAUSE_MAX_S, 2.0 ** min(crashes, 5))
@@ -221,7 +277,7 @@ class KubeReader:
             if run.stream is not None:
                 run.stream.close(self._clock.now())
 
-    def _step(self, each: _Kind, run: _Run, stream: Stream) -> None:
+    def _step(self, each: _Kind | _Side, run: _Run, stream: Stream) -> None:
         with each.lock:
             if each.broken is not None:
                 raise each.broken
@@ -255,7 +311,12 @@ class KubeReader:
             if not run.over:  # else it was we who broke it, and nobody is to hear of an outage
                 stream.ended(self._clock.now(), error)
 
-    def _list(self, each: _Kind, run: _Run, stream: Stream, action: ListPage) -> None:
+    def _fed(self, each: _Kind | _Side) -> None:
+        """A side has nothing to deliver: what it has changed goes out by the stream of the kind that it is for."""
+        if isinstance(each, _Side) and each.main.run is not None and each.main.run.stream is not None:
+            each.main.run.stream.tick(self._clock.now())
+
+    def _list(self, each: _Kind | _Side, run: _Run, stream: Stream, action: ListPage) -> None:
         query = {"limit": str(PAGE_ITEMS)} | ({"continue": action.token} if action.token else {}) | each.query
         answer = self._client.request("GET", each.path, query=query, timeout_s=PAGE_S)
         run.busy = False
@@ -263,8 +324,9 @@ class KubeReader:
         with each.lock:
             if not run.over:
                 stream.page(page, self._clock.now(), answer.wall_s)
+                self._fed(each)
 
-    def _watch(self, each: _Kind, run: _Run, stream: Stream, action: Watch) -> None:
+    def _watch(self, each: _Kind | _Side, run: _Run, stream: Stream, action: Watch) -> None:
         query = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(action.timeout_s)} | each.query
         if action.version is None:
             query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
@@ -282,6 +344,7 @@ class KubeReader:
                     if run.over or each.broken is not None:
                         return
                     stream.feed(chunk, self._clock.now())
+                    self._fed(each)
                     if stream.should_end(self._clock.now()):
                         return
         finally:
@@ -303,11 +366,11 @@ class KubeReader:
     def _keep_time(self) -> None:
         while not self._stopped.is_set():
             now = self._clock.now()
-            wait_s = min(self._turn(each, now) for each in self._kinds.values())
+            wait_s = min(self._turn(each, now) for each in self._all)
             self._wanted.wait(wait_s)
             self._wanted.clear()
 
-    def _turn(self, each: _Kind, now: float) -> float:
+    def _turn(self, each: _Kind | _Side, now: float) -> float:
         """One kind's turn; seconds until its next one is due."""
         if not each.lock.acquire(blocking=False):
             return _BUSY_S
@@ -317,6 +380,10 @@ class KubeReader:
             stream = run.stream if run is not None else None
             if run is None or stream is None or run.over:
                 return _IDLE_S
+            if isinstance(each.broken, _Anew):
+                run.woken.set()
+                self._sever(run)
+                return _SEVER_AGAIN_S
             stream.tick(now)
             if stream.should_end(now):
                 self._sever(run)

@@ -26,9 +26,11 @@ from ..core.errors import (
     Undecodable,
     Unreachable,
 )
-from ..core.fleet import FleetDefinition, KindRef
+from ..core.fleet import MUSTER_FLEET, FleetDefinition, KindRef
 from ..edge.kube import KubeClient
 from ..edge.settings_load import Loaded, require_backend
+from .definitions import is_ours
+from .rights import kinds_read, rights
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -92,8 +94,8 @@ def _api_lines(loaded: Loaded, fleet: FleetDefinition) -> Iterator[Line]:
         yield from _not_asked("permissions and kinds", "the API server did not answer the questions before")
         return
     yield Line("connection", True, f"{kube.server} answers, Kubernetes {version}")
-    for kind in fleet.kinds:
-        yield _kind_line(kube, kind, fleet, loaded.settings.namespace)
+    for kind, where in kinds_read(fleet, loaded.settings.namespace):
+        yield _kind_line(kube, kind, fleet, where)
     yield from _permission_lines(kube, fleet, loaded.settings.namespace)
 
 
@@ -116,9 +118,8 @@ def _connection_cure(error: MusterError) -> str:
 
 
 def _kind_line(kube: KubeClient, kind: KindRef, fleet: FleetDefinition, namespace: str) -> Line:
-    name = f"kind {_full_name(kind)}"
-    apply = "kubectl apply -k manifests/crd"
-    older = f"{apply} (of this version of Muster)"
+    name = f"kind {kind.resource}"
+    apply, older = _definition_cures(kind)
     try:
         served = _object(kube, _group_version_path(kind))
     except NotFound:
@@ -132,19 +133,36 @@ def _kind_line(kube: KubeClient, kind: KindRef, fleet: FleetDefinition, namespac
     every = [each for each in served.get("resources") or () if isinstance(each, dict)]
     resources = {str(each.get("name")): each for each in every}
     found = resources.get(kind.plural)
+    others = ", ".join(each for each, said in resources.items() if said.get("kind") == kind.kind and "/" not in each)
+    if found is None and others:
+        why = f"{kind.api_version} is served, without {kind.plural}: the server calls {kind.kind} {others}"
+        return Line(name, False, why, f"write plural: {others} in the fleet's file, or {apply}")
     if found is None:
         return Line(name, False, f"{kind.api_version} is served, without {kind.plural} (its CRD is missing)", apply)
-    if found.get("kind") != kind.kind or bool(found.get("namespaced")) != kind.namespaced:
+    if found.get("kind") != kind.kind:
         return Line(name, False, f"{kind.plural} is another kind there: {found.get('kind')}", older)
+    if bool(found.get("namespaced")) != kind.namespaced:
+        scope = "Cluster" if kind.namespaced else "Namespaced"
+        what = "are in no namespace" if kind.namespaced else "are in namespaces"
+        return Line(name, False, f"{kind.plural} {what} there", f"{older}, or scope: {scope} in the fleet's file")
     if kind == fleet.parent and f"{kind.plural}/status" not in resources:
         return Line(name, False, "has no status subresource, so that counts could not be written", older)
     try:
-        _object(kube, kind.path(namespace), {"limit": "1"})
+        _object(kube, kind.path(namespace), {"limit": "1", **kind.query})
     except Forbidden:
         pass  # the permission lines say so, with their cure
     except ApiError as error:
         return Line(name, False, f"is served but cannot be listed: {error}", "kubectl get crd; kubectl get apiservice")
     return Line(name, True, f"is served as {kind.api_version}")
+
+
+def _definition_cures(kind: KindRef) -> tuple[str, str]:
+    """What to do where a kind is not there, and where it is another."""
+    if kind.group == MUSTER_FLEET.parent.group:
+        apply = "kubectl apply -k manifests/crd"
+        return apply, f"{apply} (of this version of Muster)"
+    told = "correct apiVersion, kind and plural in the fleet's file"
+    return (f"{told}, or apply its definition (muster manifests --crds prints one)" if is_ours(kind) else told), told
 
 
 def _object(kube: KubeClient, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -165,14 +183,19 @@ def _other_versions(kube: KubeClient, kind: KindRef) -> list[str]:
 def _permission_lines(kube: KubeClient, fleet: FleetDefinition, namespace: str) -> Iterator[Line]:
     where = f"in the namespace {namespace}" if namespace else "in all namespaces"
     cure = "kubectl apply -k manifests/rbac" if not namespace else "kubectl apply -k manifests/overlays/namespaced"
-    wanted = [(verb, kind.group, kind.plural, "") for kind in fleet.kinds for verb in ("list", "watch")]
-    wanted.append(("patch", fleet.parent.group, fleet.parent.plural, "status"))
-    wanted += [(verb, "events.k8s.io", "events", "") for verb in ("create", "patch")]
-    for verb, group, plural, subresource in wanted:
-        thing = f"{plural}.{group}" + (f", subresource {subresource}" if subresource else "")
-        name = f"permission to {verb} {thing} {where}"
+    if fleet != MUSTER_FLEET:
+        cure = "apply what muster manifests prints for this fleet"
+    wanted = [
+        (verb, right.group, *resource.partition("/")[::2], right.namespace)
+        for right in rights(fleet, namespace)
+        for resource in right.resources
+        for verb in right.verbs
+    ]
+    for verb, group, plural, subresource, home in wanted:
+        thing = (f"{plural}.{group}" if group else plural) + (f", subresource {subresource}" if subresource else "")
+        name = f"permission to {verb} {thing} {where if home == namespace else f'in the namespace {home}'}"
         try:
-            allowed = kube.allowed(verb, group, plural, subresource=subresource, namespace=namespace)
+            allowed = kube.allowed(verb, group, plural, subresource=subresource, namespace=home)
         except (ApiError, Undecodable) as error:
             yield Line(name, False, f"could not be asked: {error}", _connection_cure(error))
             continue
@@ -188,10 +211,6 @@ def _permission_lines(kube: KubeClient, fleet: FleetDefinition, namespace: str) 
 
 def _group_version_path(kind: KindRef) -> str:
     return f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
-
-
-def _full_name(kind: KindRef) -> str:
-    return f"{kind.plural}.{kind.group}" if kind.group else kind.plural
 
 
 def _not_asked(name: str, why: str) -> Iterator[Line]:

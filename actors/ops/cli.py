@@ -190,6 +190,16 @@ def check(loaded: Loaded, as_json: bool) -> None:
 
 @cli.command()
 @with_settings
+@click.option("--crds", is_flag=True, help="Definitions of the fleet's kinds, too: of all but Kubernetes' own.")
+def manifests(loaded: Loaded, crds: bool) -> None:
+    """Print the least rights that the fleet needs, as roles for the operator's service account. Asks no server."""
+    from . import manifests_words
+
+    click.echo(manifests_words.manifests(loaded, crds=crds), nl=False)
+
+
+@cli.command()
+@with_settings
 @click.option(
     "--format",
     "form",

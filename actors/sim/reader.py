@@ -21,7 +21,9 @@ from ..core.decode import Decoder, Page
 from ..core.errors import ApiError, Expired, Unreachable
 from ..core.events import StreamDown
 from ..core.fleet import FleetDefinition
+from ..core.intake import Intake
 from ..core.intakes import intake_of
+from ..core.joins import JoinedIntake, Side, SideKind, Together, sides_of
 from ..core.model import ParentKey
 from ..core.ports import Cancel, Clock, Facts, Objects, Random, StreamChanged
 from ..core.stream import PAGE_ITEMS, WATCH_S, Action, ListPage, Pause, Stream, Watch, api_error
@@ -54,16 +56,26 @@ class Timers(Protocol):
 
 
 class _Kind:
-    """One kind: its intake survives new epochs, its stream does not. ``turn`` makes callbacks of the past stale."""
+    """One kind: its intake survives new epochs, its stream does not. ``turn`` makes callbacks of the past stale.
 
-    def __init__(self, fleet: FleetDefinition, kind: str, namespace: str) -> None:
-        self.decoder = Decoder(fleet, kind)
+    ``side``: it is watched for another, ``main``, and feeds its part of that one's intake.
+    """
+
+    def __init__(
+        self, fleet: FleetDefinition, kind: str, namespace: str, side: SideKind | None = None, main: _Kind | None = None
+    ) -> None:
+        self.name: str = kind if main is None else f"{kind}/{main.name}"
+        self.decoder = Decoder(fleet if side is None else side.fleet, kind)
+        self.main = main or self
         ref = self.decoder.ref
         self.resource = ref.resource
         self.labels, self.fields = ref.labels, ref.fields
-        self.namespace = namespace if ref.namespaced else ""
+        self.namespace = (namespace if side is None else side.namespace or namespace) if ref.namespaced else ""
         self.fleet = fleet
-        self.intake = intake_of(fleet, kind)
+        self.sides: list[_Kind] = []
+        if main is None:
+            self.sides += [_Kind(fleet, each.ref.kind, namespace, each, self) for each in sides_of(fleet, kind)]
+        self.whole: Intake = intake_of(fleet, kind) if main is None else main.whole
         self.stream: Stream | None = None
         self.cursor: WatchCursor | None = None
         self.turn = 0
@@ -78,6 +90,16 @@ class _Kind:
         self.begun: tuple[int, Deliver] | None = None
         self.crashes = 0
         self.recent: deque[bytes] = deque(maxlen=REWIND_LINES_MAX)
+
+    @property
+    def intake(self) -> Intake | Side:
+        """What its stream feeds."""
+        whole = self.main.whole
+        return (
+            whole.sides[self.main.sides.index(self)]
+            if self is not self.main and isinstance(whole, JoinedIntake)
+            else whole
+        )
 
 
 class SimReader:
@@ -111,25 +133,29 @@ class SimReader:
         """Hears of each watch that is asked for: the kind, from which version, and the newest that it has been told."""
         self._watch_s, self._page_items = watch_s, page_items
         self._server_wall = server_wall or timers.clock.wall  # the Date of the server's answers
-        self.requests: dict[str, int] = {ref.kind: 0 for ref in fleet.kinds}
+        kinds = [_Kind(fleet, ref.kind, namespace) for ref in fleet.kinds]
+        self._kinds = {every.name: every for each in kinds for every in (each, *each.sides)}
+        """By kind; ``Lease/Node`` is the kind that is watched for another."""
+        self.requests: dict[str, int] = dict.fromkeys(self._kinds, 0)
         """Requests sent, by kind."""
         self.begun_s: dict[str, float] = {}
         """When each kind was last begun anew or was to be listed again, which ends any pause."""
         self._api, self._timers, self._streamed_list = api, timers, streamed_list
-        self._kinds = {ref.kind: _Kind(fleet, ref.kind, namespace) for ref in fleet.kinds}
 
     # --- the port ---
 
     def start(self, kind: str, epoch: int, deliver: Deliver) -> None:
         """See ``Reader``."""
-        each = self._kinds[kind]
-        self._close(each)
-        if each.stream is not None:
-            each.stream.close(self._timers.clock.now())
-        each.begun = (epoch, deliver)
-        self.begun_s[kind] = self._timers.clock.now()
-        self._begin(each)
-        self._later(each, 0.0, lambda: self._step(each))
+        main = self._kinds[kind]
+        together = Together(kind, [side.name for side in main.sides], deliver) if main.sides else None
+        for each in (main, *main.sides):
+            self._close(each)
+            if each.stream is not None:
+                each.stream.close(self._timers.clock.now())
+            each.begun = (epoch, deliver if together is None else together.of(each.name))
+            self.begun_s[each.name] = self._timers.clock.now()
+            self._begin(each)
+            self._later(each, 0.0, partial(self._step, each))
 
     def _begin(self, each: _Kind) -> None:
         assert each.begun is not None
@@ -146,7 +172,7 @@ class SimReader:
             each.timeouts.pop(parent, None)
         else:
             each.timeouts[parent] = timeout_s
-        each.intake.set_timeout(parent, timeout_s, self._timers.clock.now())
+        each.whole.set_timeout(parent, timeout_s, self._timers.clock.now())
         self._timers.after(0.0, lambda: self._tick(each))  # mail goes out on its own turn, never inside the caller's
 
     def relist(self, kind: str) -> None:
@@ -236,20 +262,22 @@ class SimReader:
         epoch, deliver = each.begun
         self._timers.facts(StreamDown(kind=kind, reason="Crashed", message="planted", retry_s=pause_s))
         deliver(StreamChanged(kind=kind, epoch=epoch, up=False, reason="Crashed", message="planted"))
-        each.intake = intake_of(each.fleet, kind, version=each.intake.version)
+        each.whole = intake_of(each.fleet, kind, version=each.whole.version)
         for parent, timeout_s in each.timeouts.items():
-            each.intake.set_timeout(parent, timeout_s, now)
-        self._begin(each)
-        self._later(each, pause_s, lambda: self._step(each))
+            each.whole.set_timeout(parent, timeout_s, now)
+        for every in (each, *each.sides):
+            self._close(every)
+            self._begin(every)
+            self._later(every, pause_s, partial(self._step, every))
 
     def heard_s(self, kind: str) -> float | None:
         """When the server last proved that the kind's stream lives; None until it first has."""
-        heard_s = self._kinds[kind].intake.heard_s
+        heard_s = self._kinds[kind].whole.heard_s
         return heard_s if heard_s > -inf else None
 
     def held(self, kind: str) -> dict[str, tuple[str, str, int]]:
         """What the intake holds: uid → namespace, name, newest version."""
-        return self._kinds[kind].intake.versions()
+        return self._kinds[kind].whole.versions()
 
     def open_for_s(self, kind: str) -> float | None:
         """For how long that kind's watch has been open; None where it is not."""
@@ -287,16 +315,16 @@ class SimReader:
             self._later(each, action.delay_s, lambda: self._step(each))
             return
         each.pausing = False
-        self.requests[each.decoder.kind] += 1
+        self.requests[each.name] += 1
         self._later(each, self.rtt_s, lambda: self._answer(each, action))
         self._set_alarm(each)
 
     def _answer(self, each: _Kind, action: ListPage | Watch) -> None:
-        if self.mute(each.decoder.kind, action):
+        if self.mute(each.name, action):
             each.unanswered = True
             return  # the alarm ends it
         try:
-            error = self.fail(each.decoder.kind, action)
+            error = self.fail(each.name, action)
             if error is None and isinstance(action, Watch) and action.version is None and self._behind(each):
                 error = Expired("a server that is behind streams no list")
             if error is None and isinstance(action, ListPage):
@@ -327,10 +355,12 @@ class SimReader:
         if not listing.continue_token:
             each.told = max(each.told, listing.resource_version)
         each.stream.page(page, self._timers.clock.now(), self._server_wall())
+        if each.main is not each:
+            self._tick(each.main)
         self._later(each, 0.0, lambda: self._step(each))
 
     def _behind(self, each: _Kind) -> int:
-        return self.staleness(each.decoder.kind)
+        return self.staleness(each.name)
 
     def _open(self, each: _Kind, action: Watch) -> None:
         assert each.stream is not None
@@ -339,7 +369,7 @@ class SimReader:
         def wake() -> None:  # inside the commit: only note it
             if each.turn == turn and not each.draining:
                 each.draining = True
-                self._later(each, self.rtt_s + self.lag_s.get(each.decoder.kind, 0.0), lambda: self._drain(each))
+                self._later(each, self.rtt_s + self.lag_s.get(each.name, 0.0), lambda: self._drain(each))
 
         if action.version is None:
             each.cursor = self._api.watch(
@@ -347,7 +377,7 @@ class SimReader:
                 bookmarks=True, wake=wake, labels=each.labels, fields=each.fields,
             )  # fmt: skip
         else:
-            self.resumed(each.decoder.kind, action.version, each.told)
+            self.resumed(each.name, action.version, each.told)
             each.cursor = self._api.watch(
                 each.resource, namespace=each.namespace, resource_version=str(action.version), bookmarks=True, wake=wake,
                 labels=each.labels, fields=each.fields,
@@ -389,7 +419,7 @@ class SimReader:
         """These lines arrive, up to the version ``newest``; or what a fault makes of them."""
         assert each.stream is not None
         if self.mangle is not None:
-            lines = self.mangle(each.decoder.kind, each.turn, lines)
+            lines = self.mangle(each.name, each.turn, lines)
         if lines and not each.stream.should_end(self._timers.clock.now()):  # else nobody listens any more
             each.told = max(each.told, newest)
         each.stream.lines(lines, self._timers.clock.now())
@@ -408,6 +438,8 @@ class SimReader:
     def _look(self, each: _Kind) -> None:
         """After anything that may have changed the stream's mind: end it if it should, else wait for its next deadline."""
         assert each.stream is not None
+        if each.main is not each:
+            self._tick(each.main)  # what a side has changed goes out by the stream of the kind that it is for
         if each.stream.should_end(self._timers.clock.now()):
             self._ended(each, None)
         else:

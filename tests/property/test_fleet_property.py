@@ -65,7 +65,7 @@ REFS = st.builds(
     labels=st.sampled_from(["", "a=b", "a in (b, c),!d"]),
     fields=st.sampled_from(["", "status.phase!=Failed"]),
 )
-BEATS: st.SearchStrategy[str | Lease] = st.sampled_from(["", "status.beat", Lease(), Lease(namespace="leases")])
+BEATS: st.SearchStrategy[str | Lease] = st.sampled_from(["", "status.beat", Lease()])
 HOW = (
     PATHS
     | st.builds(lambda name, lists: ConditionIs(type=name, healthy=lists[0], unhealthy=lists[1]), KINDS, STATUSES)

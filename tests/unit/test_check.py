@@ -208,7 +208,15 @@ def test_a_status_that_cannot_be_patched_is_named(lines: Callable[..., list[Line
         ),
         (
             {GROUP: (200, {"resources": [{"name": "clusters", "kind": "Cluster", "namespaced": False}]})},
-            "clusters is another kind there: Cluster",
+            "clusters are in no namespace there",
+        ),
+        (
+            {GROUP: (200, {"resources": [{"name": "mclusters", "kind": "Cluster", "namespaced": True}]})},
+            "without clusters: the server calls Cluster mclusters",
+        ),
+        (
+            {GROUP: (200, {"resources": [{"name": "clusters", "kind": "Klaster", "namespaced": True}]})},
+            "clusters is another kind there: Klaster",
         ),
         ({GROUP: (200, {"resources": [None, 5]})}, "is served, without clusters"),
     ],

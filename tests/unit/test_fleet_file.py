@@ -174,7 +174,7 @@ def test_every_field_arrives() -> None:
     assert source.fleet.parent.query == {"labelSelector": "shard in (a, b),!paused"}
     assert (node.ref.namespaced, node.ref.plural, proxy.ref.plural) == (False, "nodes", "proxies")
     assert node.health == attrs_health(ConditionIs(type="Ready"), Lease(namespace="kube-node-lease"))
-    assert proxy.health.heartbeat == Lease(namespace="agents")
+    assert proxy.health.heartbeat == Lease()
     assert isinstance(pod.health.healthy, FieldIn)
     assert pod.health.healthy.unhealthy == ("Failed",)
     assert isinstance(disk.health.healthy, ConditionIs)

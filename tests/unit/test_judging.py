@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from actors.core.between import between, through
 from actors.core.decode import BadObject, Decoder
 from actors.core.fleet import (
     ANYWHERE,
@@ -181,7 +183,35 @@ def test_the_first_mapping_that_is_there_wins(
     mapping: tuple[Mapping, ...], metadata: Any, expected: ParentKey | None, health: Health
 ) -> None:
     """A parent in another namespace only where the definition says so: else it is a name that no parent has."""
-    assert read(decoder(health, mapping=mapping), node({}, metadata=metadata)).parent == expected
+    found = read(decoder(health, mapping=mapping), node({}, metadata=metadata))
+
+    assert (found.parent, found.namespace) == (expected, "ns")
+
+
+SET = KindRef(group="apps", version="v1", kind="ReplicaSet", plural="replicasets")
+SET_OWNED = {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "s", "controller": True}]}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "metadata", "expected"),
+    [
+        ((OwnerReference(through=SET), Label(key="pool")), SET_OWNED, through("ns", "s", None)),
+        ((OwnerReference(through=SET), NamespaceName()), SET_OWNED, through("ns", "s", ParentKey("ns", "ns"))),
+        ((NamespaceName(), OwnerReference(through=SET)), SET_OWNED, ParentKey("ns", "ns")),
+        ((OwnerReference(through=SET), NamespaceName()), OWNED, ParentKey("ns", "ns")),
+        ((OwnerReference(through=SET), OwnerReference()), OWNED, ParentKey("ns", "by-owner")),
+        ((OwnerReference(through=evolve(SET, namespaced=False)),), SET_OWNED, through("", "s", None)),
+        ((OwnerReference(through=evolve(SET, group="x.io")),), SET_OWNED, None),
+    ],
+)
+def test_where_an_owner_stands_between_the_key_says_so(
+    mapping: tuple[Mapping, ...], metadata: Any, expected: ParentKey | None
+) -> None:
+    """With the parent to fall back on; a way before it that is there wins."""
+    found = read(decoder(OK, mapping=mapping), node({}, metadata=metadata))
+
+    assert (found.parent, found.namespace) == (expected, "ns")
+    assert between(expected) is None or between(expected) == between(found.parent)
 
 
 def test_names_that_differ_in_their_namespace_are_told_with_it() -> None:
