@@ -117,10 +117,10 @@ def child_problems(child: ChildKind, parent: KindRef | None) -> list[Problem]:
             found.append(
                 Problem(("parent", number), "found the same as before, expected each way to find a parent once")
             )
-        if isinstance(mapping, OwnerReference) and mapping.through is not None:
-            if any(isinstance(each, OwnerReference) and each.through is not None for each in seen):
-                place = ("parent", number, "owner", "through")
-                found.append(Problem(place, f"found {mapping.through.kind}, expected one kind between at most"))
+        through = mapping.through if isinstance(mapping, OwnerReference) else None
+        if through is not None and any(isinstance(each, OwnerReference) and each.through is not None for each in seen):
+            place = ("parent", number, "owner", "through")
+            found.append(Problem(place, f"found {through.kind}, expected one kind between at most"))
         seen.append(mapping)
     if parent is not None and not found:
         try:

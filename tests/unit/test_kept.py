@@ -13,7 +13,7 @@ from actors.core.kept import KeptIntake
 from actors.core.model import Child, ParentKey
 from actors.core.records import ChildRecords
 from actors.core.staging import Staged
-from actors.edge.reader_wire import Frames, Part, Shared, parts_of, report_of
+from actors.edge.reader_wire import Arriving, Frames, Piece, Shared, parts_of, report_of
 
 KEY = ParentKey("ns", "p")
 UID = "3d9a0a57-5a5a-4f0e-8f0e-0123456789ab"
@@ -111,10 +111,12 @@ def listed_mail(one: Child) -> ChildRecords:
     mail = intake.take(1)
     assert mail is not None
     assert isinstance(mail.entries, ChildRecords)
-    (frame,) = [frame for part in parts_of(mail) for frame in Frames().feed(part)]
-    part = report_of(frame)
-    assert isinstance(part, Part)
-    assert part.entries("Node", Shared()) == {UID: one}
+    arriving = Arriving("Node", Shared())
+    for frame in parts_of(mail):
+        piece = report_of(*Frames().feed(frame))
+        assert isinstance(piece, Piece)
+        arriving.add(piece)
+    assert dict(arriving.records()) == {UID: one}
     return mail.entries
 
 
