@@ -166,6 +166,7 @@ def until_calls(process: subprocess.Popen[str]) -> str:
 def test_a_signal_at_the_very_beginning_ends_it_without_a_traceback(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals, after_s: float
 ) -> None:
+    """On a busy machine it has not begun by then, and ends as any program does that is still being loaded."""
     process = started(environment, "--plain")
     time.sleep(after_s)
     os.killpg(process.pid, number)
@@ -173,7 +174,8 @@ def test_a_signal_at_the_very_beginning_ends_it_without_a_traceback(
     _, err = ended(process)
 
     assert time.monotonic() - signalled_s < ENDS_WITHIN_S
-    assert (0, "") == (process.returncode, err)
+    unbegun = (130, "muster: interrupted\n") if number == signal.SIGINT else (-number, "")
+    assert (process.returncode, err) in {(0, ""), unbegun}
     assert all_gone(tmp_path)
     assert [] == list(tmp_path.iterdir())
 

@@ -40,7 +40,7 @@ def test_the_page_names_nothing_of_the_machine_on_which_it_was_made() -> None:
     assert re.findall(r"(?:^|[\s\"'])/(?:tmp|home|root|usr|work)/\S*", PAGE.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_four_troubles_are_found_again(session: Any) -> None:
     """Make the page anew with: python tests/e2e/shell_session.py docs/shell-session.md"""
     assert session.skeleton(session.play()) == session.skeleton(PAGE.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.errors import SettingsError
@@ -114,6 +114,7 @@ def fleets(draw: st.DrawFn) -> FleetDefinition:
     )  # fmt: skip
 
 
+@settings(max_examples=50)
 @given(fleets())
 def test_a_definition_and_its_printed_form_are_the_same(fleet: FleetDefinition) -> None:
     """And so is what crosses to a reader's process or lies on a tape; and the schema takes what the loader takes."""

@@ -16,7 +16,7 @@ FINDING = Finding(bug="a „ghost“\nstays", fixed="2026-01-02", seed=7, oracle
 
 
 def test_what_is_written_is_read_again() -> None:
-    for seed in range(300):
+    for seed in range(60):
         file = ScriptFile(script=draw_script(seed), finding=FINDING if seed % 2 else None)
         text = dumps(file)
         assert loads(text) == file
