@@ -15,6 +15,9 @@ its window is fixed, so it lets through all that the ledger does and more, and w
 A crash of this behaviour loses the queue, not the ledger. Calls that were open count as unknown; their items are not
 handed out before they cannot arrive any more, whoever asks first; a call that has not begun on the executor by then
 does not begin. The ClusterActors hear of the crash and send their whole wish again with the same keys.
+
+Where the backend honours no keys (``Capabilities``), what may have been carried out is not sent again: its attempt counts as
+over and failed, and the node's health tells, once the cooldown has passed, whether there is to be another.
 """
 
 from __future__ import annotations
@@ -24,18 +27,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from ratelimit import RateLimitException, limits
 
 from .actor import Behaviour, Context, Ref
 from .core.backoff import Breaker, BreakerState, Pause, full_jitter_s
-from .core.batch import QUANTUM, Queue, Suspects, when_to_send
+from .core.batch import Queue, Suspects, when_to_send
 from .core.errors import BackendError, CallTimeout, Malformed, Misconfigured, Refused, Throttled, Unavailable
 from .core.events import BackendPaused, BreakerMoved, CallAnswered, CallSent, FuseTripped, ItemsWithdrawn
 from .core.keys import Answers, call_id
 from .core.model import Item, ParentKey
+from .core.operation import Counts, GatewaySettings
 from .core.ports import Backend, Call, ItemResult, Later, Outcome, Records, Reply
-from .core.quantity import Quota
 from .core.quota import Ledger, Slot
 from .messages import (
     BackendState,
@@ -48,40 +51,15 @@ from .messages import (
     RepairsWanted,
 )
 
+__all__ = ["BatchGatewayActor", "GatewaySettings"]
+
 _TIMER = "dispatch"
 # Failures in a row until parents are told: one hiccup is no news and would cost each of them two status writes.
 _UNREACHABLE_AFTER = 2
+_UNSURE = "may have been carried out or not; this backend honours no keys, so it is not sent again before its cooldown is over"
+_ACCEPTED = ItemResult(status="accepted")
 _Outcomes = dict[type[BaseException], str]
 _OUTCOMES: _Outcomes = {CallTimeout: "timeout", Malformed: "malformed", Misconfigured: "misconfigured"}
-
-
-@frozen(kw_only=True)
-class GatewaySettings:
-    """One backend operation. Durations in seconds.
-
-    ``in_flight_max`` bounds calls; the executor should have as many threads (16: a quota of ten leaves in one go).
-    ``call_timeout_s`` is what the adapter allows one call in all, ``lateness_s`` how much later the backend may still receive
-    it (5: TCP's first retransmissions). ``cold_start_s`` None waits W + timeout + lateness before this process's first call; 0:
-    nobody sent before. ``retry_*`` delay one call's items after a failure, ``breaker_*`` the whole operation after
-    ``breaker_failures`` in a row (a minute at most, or a healed backend waits). ``pause_max_s`` caps a Retry-After.
-    """
-
-    operation: str
-    quota: Quota
-    batch_max: int = 100
-    in_flight_max: int = 16
-    call_timeout_s: float = 10.0
-    lateness_s: float = 5.0
-    batch_quiet_s: float = 0.05
-    cold_start_s: float | None = None
-    retry_base_s: float = 1.0
-    retry_max_s: float = 60.0
-    breaker_failures: int = 5
-    breaker_base_s: float = 2.0
-    breaker_max_s: float = 60.0
-    pause_max_s: float = 3600.0
-    quantum: int = QUANTUM
-    pool: str = "backend"
 
 
 _Answer = tuple[ItemAnswer, str]
@@ -122,6 +100,7 @@ class BatchGatewayActor(Behaviour):
         self._askers: dict[ParentKey, _Asker] = {}
         self._calls: dict[str, _Open] = {}  # in the order of sending, so the first is overdue first
         self._suspects = Suspects()  # parts of refused calls, to be sent apart
+        self._orphans: set[str] = set()  # keys that a dead incarnation may have sent, to a backend that honours none
         self._last_partial_s = -math.inf
         self._down: tuple[str, str] | None = None  # reason and message, while the backend counts as unreachable
         self._draining = False
@@ -136,7 +115,7 @@ class BatchGatewayActor(Behaviour):
         now = self.ctx.clock.now()
         if not self._ledger.started:
             self._ledger.cold_start(now, self._settings.cold_start_s)
-        self._ledger.abandon_open(now)
+        self._orphans = {key for slot in self._ledger.abandon_open(now) for key in slot.keys}
         for uid, until_s in self._ledger.open_items(now).items():
             self.queue.embargo((uid,), until_s, now)
 
@@ -172,6 +151,10 @@ class BatchGatewayActor(Behaviour):
         if items and not message.told and asker.told is not None:  # it has died, or slept, and has forgotten
             reachable, asker.told = asker.told, None
             self._tell_state(asker, reachable=reachable)
+        for item in items if self._orphans else ():
+            if item.key in self._orphans:
+                self._orphans.discard(item.key)
+                asker.answers.remember(item, (ItemAnswer.FAILED, _UNSURE), now)
         if asker.answers:
             items, again = asker.answers.sort(items)
             for at_s, answers in again.items():  # the instant of the first answer: cooldowns count from it
@@ -241,7 +224,8 @@ class BatchGatewayActor(Behaviour):
         if not items:
             return
         name = call_id(self.ctx.random)
-        slot = self._ledger.take(now, name, tuple(item.uid for item in items))
+        unkeyed = () if self._settings.able.keys else tuple(item.key for item in items)
+        slot = self._ledger.take(now, name, tuple(item.uid for item in items), unkeyed)
         call = Call(id=name, operation=self._settings.operation, items=items, timeout_s=self._settings.call_timeout_s)
         opened = self._calls[name] = _Open(call, slot, bool(part))
         if self._breaker.sent(name):
@@ -361,8 +345,11 @@ class BatchGatewayActor(Behaviour):
         answers: _Replies = {}
         tally = {"accepted": 0, "failed": 0, "retried": 0, "unknown": reply.unknown_count}
         retry_s: float | None = None
+        able = self._settings.able
         for item in opened.call.items:
-            result = reply.results.get(item.key)
+            result = reply.results.get(item.key, None if able.per_item else _ACCEPTED)
+            if result is None and not able.keys:
+                result = ItemResult(status="failed", message=f"not in the reply: {_UNSURE}")
             if result is not None and result.status in ("accepted", "failed"):
                 tally[result.status] += 1
                 answer = ItemAnswer.DONE if result.status == "accepted" else ItemAnswer.FAILED
@@ -399,17 +386,23 @@ class BatchGatewayActor(Behaviour):
 
     def _failed(self, opened: _Open, error: BaseException, now: float) -> None:
         """No good answer: the items are sent again with the same keys, once they cannot be in flight any more."""
-        call = opened.call
+        call, able = opened.call, self._settings.able
         arrived = not isinstance(error, BackendError) or error.arrived
-        slot = self._ledger.release(call.id, now, unknown=arrived and not isinstance(error, (Malformed, Misconfigured)))
+        # An answer that makes no sense proves an arrival, and no completion.
+        told = (Misconfigured, Malformed) if able.counts is Counts.ARRIVALS else Misconfigured
+        slot = self._ledger.release(call.id, now, unknown=arrived and not isinstance(error, told))
         self._pause.answered(opened.slot.taken_s)
         if slot.may_arrive_until_s > now:
             self.queue.embargo(slot.uids, slot.may_arrive_until_s, now)
-        retry_s = self._retry_s(call.items[0])  # one draw: they leave together again
-        self._give_back(call.items, now, now + retry_s)
-        self._not_reached(call.id, error, now)
         message = str(error) if isinstance(error, BackendError) else f"the backend adapter raised {error!r}"
-        self._note(opened, _OUTCOMES.get(type(error), "unavailable"), now, {"retried": len(call.items)}, message)
+        if able.keys or not arrived or isinstance(error, Misconfigured):
+            tally = {"retried": len(call.items)}
+            self._give_back(call.items, now, now + self._retry_s(call.items[0]))  # one draw: they leave together again
+        else:
+            tally = {"failed": len(call.items)}
+            self._fail(call.items, f"{message}: {_UNSURE}", now)
+        self._not_reached(call.id, error, now)
+        self._note(opened, _OUTCOMES.get(type(error), "unavailable"), now, tally, message)
 
     def _refused(self, opened: _Open, error: Refused, now: float) -> None:
         """The request itself is not accepted. One bad item may be why: halves are sent apart until it stands alone."""
@@ -421,9 +414,7 @@ class BatchGatewayActor(Behaviour):
         elif self._breaker.refused_again(call.id, now):
             self._breaker_moved(str(error))
         if len(items) == 1:
-            answers: _Replies = {}
-            self._settle(items[0], ItemAnswer.FAILED, str(error), answers, now)
-            self._answer(answers, now)
+            self._fail(items, str(error), now)
         else:
             self._suspects.halve(items)
         tally = {"failed": 1} if len(items) == 1 else {"retried": len(items)}
@@ -435,6 +426,12 @@ class BatchGatewayActor(Behaviour):
         if self.queue.finish(item, now) and (asker := self._askers.get(item.parent)) is not None:
             asker.answers.remember(item, (answer, text), now)
         answers.setdefault(item.parent, {})[item.key] = (answer, text)
+
+    def _fail(self, items: Iterable[Item], why: str, now: float) -> None:
+        answers: _Replies = {}
+        for item in items:
+            self._settle(item, ItemAnswer.FAILED, why, answers, now)
+        self._answer(answers, now)
 
     def _answer(self, answers: _Replies, now: float) -> None:
         for parent, each in answers.items():

@@ -18,7 +18,7 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from .actor import Behaviour, Cell, Context, Factory, Ref
 from .cluster import ClusterActor
@@ -85,7 +85,8 @@ class System:
     ) -> None:  # fmt: skip
         self.dispatcher = dispatcher
         self.fleet = fleet
-        self.settings = settings
+        gateway = settings.gateway.with_backend(ports.backend.capabilities)
+        self.settings = evolve(settings, gateway=gateway)
         self.store = RecordStore(tuple(child.ref.kind for child in fleet.children))
         self.refs: dict[str, Ref] = {}
         self.pauses: dict[
@@ -96,8 +97,7 @@ class System:
         self.overdue: list[str] = []
         self._ports = ports
         self._on_end = on_end
-        gateway = settings.gateway
-        self.ledger = Ledger(gateway.quota, gateway.call_timeout_s, gateway.lateness_s)
+        self.ledger = Ledger(gateway.quota, gateway.call_timeout_s, gateway.counted_late_s)
 
     # --- the tree -----------------------------------------------------------------------------------------------------
     def specs(self) -> tuple[ChildSpec, ...]:

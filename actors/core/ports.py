@@ -13,6 +13,7 @@ from attrs import frozen
 
 from .events import Fact
 from .model import Child, EventNote, Item, ParentKey
+from .operation import PROMISED, Capabilities
 from .records import Entries
 
 T = TypeVar("T")
@@ -175,7 +176,12 @@ class Reply:
 
 
 class Backend(Protocol):
-    """The batch service. Blocking for at most ``call.timeout_s``; raises ``BackendError``. Retries and redirects nothing."""
+    """The batch service. Blocking for at most ``call.timeout_s``; raises ``BackendError``. Retries and redirects nothing.
+
+    ``capabilities`` is what the service promises, and never changes. ``testing.BackendContract`` holds an adapter to all this.
+    """
+
+    capabilities: Capabilities = PROMISED
 
     def send(self, call: Call) -> Reply | Later[Reply]:
         """Send one call. Exactly one arrival at the backend at most."""

@@ -5,6 +5,9 @@ taken just before the send and is free again one window after the *reply*. Where
 arrive until its timeout plus the lateness allowed, and the window starts then. A log stamped at the send let 17 of 10
 calls through at the server under two seconds of jitter; this is exact, at the price of one round trip per window.
 
+A backend that counts completions has completed a call when it replies, so nothing else changes; where no reply came, the
+longest that it works on a call is part of the lateness.
+
 All stamps are whole nanoseconds: a send is rounded down and an end is rounded up, so that no float rounding shortens a
 window. What is handed back as a float is rounded up to an instant at which the answer holds, so a timer set to it
 fires once.
@@ -54,7 +57,7 @@ class Slot:
     """One call's place in the quota. ``stamp_ns`` is the send on the ledger's clock: what the fuse goes by.
 
     ``may_arrive_until_s`` is set once the call has ended: until then the backend may still receive it (the end itself
-    where a reply proves that it had arrived).
+    where a reply proves that it had arrived). ``keys`` are its items' where the backend honours none.
     """
 
     call_id: str
@@ -62,6 +65,7 @@ class Slot:
     taken_s: float
     stamp_ns: int
     may_arrive_until_s: float = math.inf
+    keys: tuple[str, ...] = ()
 
 
 @define(eq=False)
@@ -158,11 +162,11 @@ class Ledger:
             at_s = min(at_s, max(self._ceiling_until_s, freed_at(self.quota.calls)))
         return at_s
 
-    def take(self, now: float, call_id: str, item_uids: tuple[str, ...]) -> Slot:
+    def take(self, now: float, call_id: str, item_uids: tuple[str, ...], keys: tuple[str, ...] = ()) -> Slot:
         """Spend a slot, immediately before the send. There must be a free one."""
         assert self.free(now) > 0, f"call {call_id}: no slot is free"
         assert call_id not in self._open, f"call {call_id} has a slot already"
-        slot = Slot(call_id, item_uids, now, _ns_down(now))
+        slot = Slot(call_id, item_uids, now, _ns_down(now), keys=keys)
         self._open[call_id] = slot
         self._last_taken_s = now
         return slot

@@ -37,6 +37,7 @@ from ..core.errors import (
     Throttled,
     Unavailable,
 )
+from ..core.operation import PROMISED
 from ..core.ports import Call, ItemResult, Reply
 
 
@@ -125,6 +126,8 @@ class HttpBackend:
     ``token`` is asked for each call, so that a rotated one is used at once. ``ssl_context`` None: the system's authorities.
     Proxies of the environment are not used.
     """
+
+    capabilities = PROMISED  # the file asks for keys and results per item, and for a quota on arrivals
 
     def __init__(
         self,

@@ -76,6 +76,7 @@ class TappedBackend(Backend):
     """See the port."""
 
     def __init__(self, backend: Backend, recorder: Asked) -> None:
+        self.capabilities = backend.capabilities
         self._backend = backend
         self._recorder = recorder
 

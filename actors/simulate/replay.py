@@ -93,10 +93,10 @@ class Replay:
             tuple[int, Any]
         ] = []  # every patch, Event and call that was made again, with its entry's number
         self._dispatcher = Player(self.header)
-        self._ports = Ports(reader=_NoReader(self), status_writer=_NoWriter(self), backend=_NoBackend(self))
+        settings = _settings(_decoded(self.header.settings))
+        self._ports = Ports(reader=_NoReader(self), status_writer=_NoWriter(self), backend=_NoBackend(self, settings))
         self.system = System(
-            dispatcher=self._dispatcher, fleet=_decoded(self.header.fleet),
-            settings=_settings(_decoded(self.header.settings)), ports=self._ports,
+            dispatcher=self._dispatcher, fleet=_decoded(self.header.fleet), settings=settings, ports=self._ports
         )  # fmt: skip
         self._delivers: dict[str, Callable[[Mail], None]] = {}
         self._outcomes: dict[int, Request | None] = {}
@@ -330,8 +330,9 @@ class _NoWriter(StatusWriter):
 
 
 class _NoBackend(Backend):
-    def __init__(self, replay: Replay) -> None:
+    def __init__(self, replay: Replay, settings: TreeSettings) -> None:
         self._replay = replay
+        self.capabilities = settings.gateway.able  # of the backend that was called when the tape was made
 
     def send(self, call: Call) -> Later[Reply]:
         self._replay.asked(*call_request(call))

@@ -63,6 +63,7 @@ class SeenBackend(Backend):
     """The port, with the last calls kept in ``calls``. Executor's threads."""
 
     def __init__(self, backend: Backend, clock: Clock, calls: deque[SeenCall]) -> None:
+        self.capabilities = backend.capabilities
         self.calls = calls
         self._backend = backend
         self._clock = clock

@@ -43,9 +43,9 @@ def _(original: Any) -> Any:
                 return super().next_free_at(now)
             return now if self.free(now) > 0 else (now // self.quota.window_s + 1) * self.quota.window_s
 
-        def take(self, now: float, call_id: str, item_uids: tuple[str, ...]) -> Slot:
+        def take(self, now: float, call_id: str, item_uids: tuple[str, ...], keys: tuple[str, ...] = ()) -> Slot:
             """See ``Ledger``."""
-            slot = super().take(now, call_id, item_uids)
+            slot = super().take(now, call_id, item_uids, keys)
             self._calls += 1
             return slot
 

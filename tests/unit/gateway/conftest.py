@@ -12,6 +12,7 @@ from actors.actor import Cell, Context, Resume
 from actors.core.errors import CallTimeout
 from actors.core.keys import item_key
 from actors.core.model import Child, Item, ParentKey
+from actors.core.operation import PROMISED, Capabilities
 from actors.core.ports import Call, ItemResult, Later, Reply
 from actors.core.quantity import Quota
 from actors.core.quota import Ledger
@@ -42,6 +43,7 @@ class ScriptedBackend:
     script: Callable[[Call, int], Reply | Exception]
     rtt_s: float = 0.02
     calls: list[tuple[float, Call]] = field(factory=list)
+    capabilities: Capabilities = PROMISED
 
     def send(self, call: Call) -> Later[Reply]:
         self.calls.append((self.world.clock.now(), call))
@@ -154,12 +156,17 @@ def bench() -> Callable[..., Bench]:
     """Makes a bench: quota 10/1s, batches of 10, no cold start, unless told otherwise."""
 
     def make(
-        script: Callable[[Call, int], Reply | Exception] = accept, *, rtt_s: float = 0.02, **changes: Any
+        script: Callable[[Call, int], Reply | Exception] = accept,
+        *,
+        rtt_s: float = 0.02,
+        able: Capabilities = PROMISED,
+        **changes: Any,
     ) -> Bench:
         world = World(seed=1)
         given: dict[str, Any] = {"quota": Quota(10, 1.0), "batch_max": 10, "cold_start_s": 0.0, "lateness_s": 2.0}
-        settings = GatewaySettings(operation="repair", **given | changes)
-        ledger = Ledger(settings.quota, settings.call_timeout_s, settings.lateness_s)
-        return Bench(world, ScriptedBackend(world, script, rtt_s), Nodes(), settings, ledger).start()
+        settings = GatewaySettings(operation="repair", **given | changes).with_backend(able)
+        ledger = Ledger(settings.quota, settings.call_timeout_s, settings.counted_late_s)
+        backend = ScriptedBackend(world, script, rtt_s, capabilities=able)
+        return Bench(world, backend, Nodes(), settings, ledger).start()
 
     return make
