@@ -1,8 +1,9 @@
-"""What the reader's two files share: who listens to a reader, and how one is started."""
+"""What the reader's two files share: who listens to a reader, and how one is started. And a port where nobody does."""
 
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,3 +109,11 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
         began = time.monotonic()
         reader.stop(50.0)
         assert time.monotonic() - began < 20.0  # it waits for nobody: it would have been fifty
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """Bound, and nobody listens: a connection is refused."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

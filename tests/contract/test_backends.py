@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,14 +18,6 @@ from actors.sim.serve import HttpServer
 from actors.sim.serve_backend import BackendFace
 from actors.sim.world import World
 from actors.testing import BackendContract, Subject
-
-
-@pytest.fixture
-def deaf_port() -> Iterator[int]:
-    """Bound, and nobody listens: a connection is refused."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
 
 
 def on_model(backend: Backend, model: BackendModel, **given: Any) -> Subject:
