@@ -117,10 +117,9 @@ def child_problems(child: ChildKind, parent: KindRef | None) -> list[Problem]:
             found.append(
                 Problem(("parent", number), "found the same as before, expected each way to find a parent once")
             )
-        through = mapping.through if isinstance(mapping, OwnerReference) else None
-        if through is not None and any(isinstance(each, OwnerReference) and each.through is not None for each in seen):
+        if isinstance(mapping, OwnerReference) and mapping.through is not None and any(map(_between, seen)):
             place = ("parent", number, "owner", "through")
-            found.append(Problem(place, f"found {through.kind}, expected one kind between at most"))
+            found.append(Problem(place, f"found {mapping.through.kind}, expected one kind between at most"))
         seen.append(mapping)
     if parent is not None and not found:
         try:
@@ -181,6 +180,10 @@ def _field_problems(fields: tuple[Field, ...]) -> Iterator[Problem]:
             yield Problem(("fields", each.name), f"found the name {each.name!r}, expected a name such as slot")
         elif names.count(each.name) > 1:
             yield Problem(("fields", each.name), "found twice, expected each name once")
+
+
+def _between(mapping: Mapping) -> bool:
+    return isinstance(mapping, OwnerReference) and mapping.through is not None
 
 
 def _path_problem(path: str, *place: str | int) -> Iterator[Problem]:

@@ -11,9 +11,10 @@ from actors.core.intake import Intake
 from actors.core.intakes import intake_of
 from actors.core.kept import KeptIntake
 from actors.core.model import Child, ParentKey
+from actors.core.ports import Objects
 from actors.core.records import ChildRecords
 from actors.core.staging import Staged
-from actors.edge.reader_wire import Arriving, Frames, Piece, Shared, parts_of, report_of
+from actors.edge.reader_wire import Arriving, Frames, Part, Piece, Shared, parts_of, report_of
 
 KEY = ParentKey("ns", "p")
 UID = "3d9a0a57-5a5a-4f0e-8f0e-0123456789ab"
@@ -112,12 +113,21 @@ def listed_mail(one: Child) -> ChildRecords:
     assert mail is not None
     assert isinstance(mail.entries, ChildRecords)
     arriving = Arriving("Node", Shared())
-    for frame in parts_of(mail):
-        piece = report_of(*Frames().feed(frame))
+    for frame in frames_of(mail):
+        piece = report_of(frame)
         assert isinstance(piece, Piece)
         arriving.add(piece)
     assert dict(arriving.records()) == {UID: one}
+    (frame,) = frames_of(Objects(kind="Node", entries={UID: one}, epoch=1))
+    part = report_of(frame)
+    assert isinstance(part, Part)
+    assert dict(part.entries("Node", Shared())) == {UID: one}
     return mail.entries
+
+
+def frames_of(mail: Objects) -> list[bytes]:
+    frames = Frames()
+    return [frame for part in parts_of(mail) for frame in frames.feed(part)]
 
 
 def test_a_roll_takes_a_quiet_change_without_a_difference() -> None:
