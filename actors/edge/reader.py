@@ -308,7 +308,7 @@ class KubeReader:
         if error is not None:
             self._client.close()  # a half-open one is not alone: no status is to wait for an answer on an idle one
         with each.lock:
-            if not run.over:  # else it was we who broke it, and nobody is to hear of an outage
+            if not run.over and each.broken is None:  # else it was we who broke it, and nobody is to hear of an outage
                 stream.ended(self._clock.now(), error)
 
     def _fed(self, each: _Kind | _Side) -> None:

@@ -20,7 +20,9 @@ from ..core.decode import BadObject, Decoder
 from ..core.errors import ApiError, SettingsError, Undecodable
 from ..core.fleet import FleetDefinition, KindRef
 from ..core.health import Roll
+from ..core.intake import Intake
 from ..core.intakes import intake_of
+from ..core.joins import JoinedIntake, Side, sides_of
 from ..core.model import Child, Now, Parent, ParentKey, Policy, Record
 from ..core.planned import plan_view
 from ..core.ports import Clock
@@ -113,13 +115,27 @@ def _listed(
     timeouts: Mapping[ParentKey, float | None], problem: Callable[[str], None],
 ) -> Iterable[Record]:  # fmt: skip
     """Every object of that kind as the operator's own reader would keep it at first sight."""
-    decoder = Decoder(fleet, ref.kind)
     intake = intake_of(fleet, ref.kind)
+    if isinstance(intake, JoinedIntake):
+        for side, kind in zip(intake.sides, sides_of(fleet, ref.kind), strict=True):
+            path = kind.ref.path(kind.namespace or namespace)
+            _fill(client, Decoder(kind.fleet, kind.ref.kind), side, path, clock, {}, problem)
+    path = ref.path(namespace if ref.namespaced else "")
+    _fill(client, Decoder(fleet, ref.kind), intake, path, clock, timeouts, problem)
+    mail = intake.take(0)
+    return [record for record in mail.entries.values() if record is not None] if mail is not None else []
+
+
+def _fill(
+    client: KubeClient, decoder: Decoder, intake: Intake | Side, path: str, clock: Clock,
+    timeouts: Mapping[ParentKey, float | None], problem: Callable[[str], None],
+) -> None:  # fmt: skip
+    """One list, by pages."""
     records: list[Record] = []
     version, token = 0, ""
     while True:
-        query = {"limit": str(PAGE_ITEMS)} | ({"continue": token} if token else {}) | ref.query
-        answer = client.request("GET", ref.path(namespace if ref.namespaced else ""), query=query, timeout_s=PAGE_S)
+        query = {"limit": str(PAGE_ITEMS)} | ({"continue": token} if token else {}) | decoder.ref.query
+        answer = client.request("GET", path, query=query, timeout_s=PAGE_S)
         page = decoder.page(answer.body)
         if answer.wall_s is not None:
             intake.set_wall(clock.now(), answer.wall_s)
@@ -132,11 +148,10 @@ def _listed(
         if not token:
             break
     now_s = clock.now()
-    for parent, timeout_s in timeouts.items():
-        intake.set_timeout(parent, timeout_s, now_s)
+    if isinstance(intake, Intake):
+        for parent, timeout_s in timeouts.items():
+            intake.set_timeout(parent, timeout_s, now_s)
     intake.replace(records, version, now_s, refused={})
-    mail = intake.take(0)
-    return [record for record in mail.entries.values() if record is not None] if mail is not None else []
 
 
 def plan_command(loaded: Loaded, parent: str, *, as_json: bool) -> ExitCode:

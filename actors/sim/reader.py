@@ -74,8 +74,8 @@ class _Kind:
         self.fleet = fleet
         self.sides: list[_Kind] = []
         if main is None:
+            self.whole: Intake = intake_of(fleet, kind)
             self.sides += [_Kind(fleet, each.ref.kind, namespace, each, self) for each in sides_of(fleet, kind)]
-        self.whole: Intake = intake_of(fleet, kind) if main is None else main.whole
         self.stream: Stream | None = None
         self.cursor: WatchCursor | None = None
         self.turn = 0

@@ -13,7 +13,10 @@ import yaml
 from actors.core.fleet_rules import problems
 from actors.edge.fleet_file import load_fleet
 from actors.edge.fleet_schema import fleet_schema, schema_text
+from actors.edge.settings import Settings
+from actors.edge.settings_load import Loaded
 from actors.ops.fleet_page import tables
+from actors.ops.manifests_words import manifests
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "docs" / "fleet.schema.json"
@@ -54,3 +57,19 @@ def test_every_fleet_in_the_documentation_is_right(file: Path, tmp_path: Path) -
             path = tmp_path / f"{number}.yaml"
             path.write_text(block, encoding="utf-8")
             load_fleet(str(path))
+
+
+def test_the_manifests_of_the_example_are_current() -> None:
+    """muster manifests --fleet fleet.yaml --crds > manifests.yaml"""
+    folder = ROOT / "examples" / "nodes"
+    loaded = Loaded(settings=Settings(), fleet=load_fleet(str(folder / "fleet.yaml")).fleet)
+
+    assert (folder / "manifests.yaml").read_text(encoding="utf-8") == manifests(loaded, crds=True)
+
+
+def test_the_patches_that_mount_a_fleet_are_the_same_in_the_page_and_in_the_example() -> None:
+    example = yaml.safe_load((ROOT / "examples" / "nodes" / "kustomization.yaml").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "fleets.md").read_text(encoding="utf-8")
+    shown = next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "configMapGenerator" in block)
+
+    assert yaml.safe_load(shown).items() <= example.items()
