@@ -10,5 +10,6 @@ Not part of the wheel. In reading order:
     report.py    that JSON file as a Markdown table and a plot
     gate.py      the regression gate: counts of bytecode instructions, messages, writes and calls; never times
     readers.py   a reader thread and a reader process compared, inside one program
+    fleets.py    what a fleet definition costs on the path
     ingest.py    where the time of one event goes, stage by stage
 """
