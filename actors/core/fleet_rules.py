@@ -207,10 +207,7 @@ def _mapping_problems(mapping: Mapping, child: KindRef, parent: KindRef | None) 
             told = f"a cluster-scoped {child.kind} cannot be owned by a {parent.kind}, which is in a namespace"
             yield Problem(("owner",), f"found an owner reference, expected another way: {told}")
         through = mapping.through
-        if through is not None and (through.kind, through.group) in (
-            (parent.kind, parent.group),
-            (child.kind, child.group),
-        ):
+        if through is not None and through.kind in (parent.kind, child.kind):
             yield Problem(
                 ("owner", "through", "kind"), f"found {through.kind}, expected the kind between, which is another"
             )
@@ -245,7 +242,12 @@ def _selector_problems(ref: KindRef) -> Iterator[Problem]:
 def parent_problems(ref: KindRef, spec: str) -> list[Problem]:
     """What is wrong with the parent's kind, and with where its own settings are."""
     found = [each.under("parent", "selector") for each in _selector_problems(ref)]
-    return found + (list(_path_problem(spec, "parent", "settings")) if spec else [])
+    wrong = list(_path_problem(spec, "parent", "settings")) if spec else []
+    if spec and not wrong and parse_path(spec)[0] in ("metadata", "status"):
+        wrong.append(
+            Problem(("parent", "settings"), f"found {spec!r}, expected a path within what people write, such as spec")
+        )
+    return found + wrong
 
 
 def kind_problems(parent: KindRef | None, children: Iterable[tuple[int, KindRef]]) -> list[Problem]:

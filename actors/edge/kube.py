@@ -374,7 +374,7 @@ class KubeClient:
             429: "the server asks for patience",
         }.get(code, "")
         if code == 404 and _is_kind(message, path):
-            cure = "the kind is not served: kubectl apply -k manifests/crd"
+            cure = "the kind is not served: kubectl apply -k manifests/crd, or see muster check for another fleet's"
         elif 300 <= code < 400:
             cure = f"it redirects to {response.headers.get('Location', '?')}: set that address as the server"
         text = f"{self._server}: {method} {path}: {code} {message or response.reason or ''}".rstrip()

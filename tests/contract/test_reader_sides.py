@@ -18,8 +18,10 @@ from attrs import evolve
 
 from actors.core.events import StreamDown
 from actors.core.fleet import MUSTER_FLEET, Health, Lease, OwnerReference
-from actors.core.model import ParentKey
+from actors.core.model import ParentKey, Policy
+from actors.edge.dispatcher import SystemClock
 from actors.edge.kube import KubeClient
+from actors.ops.plan import plans
 from actors.sim.apiserver import ApiServerModel
 from actors.sim.crds import crd_documents
 from actors.sim.envtest import RealApiServer
@@ -135,6 +137,18 @@ def test_parents_come_by_the_owner_between_and_move_with_it(town: Town, start: A
     until(lambda: {listener.child(name).parent for name in "ab"} == {None})
 
     assert listener.of(StreamDown) == []
+
+
+def test_a_plan_reads_the_sides_too(town: Town) -> None:
+    """Else it would see children of no parent."""
+    settled(town)
+    town.patch(NODE.ref, "a", {"status": {"healthy": False}}, "/status")
+
+    found = plans(town.client, FLEET, Policy(), SystemClock(), namespace=town.namespace, parent="c1")
+
+    (view,) = found.views
+    assert (found.parents, found.children, found.problems) == (2, 2, ())
+    assert [each["child"] for each in view["repairs"]] == ["a"]
 
 
 @BOTH
