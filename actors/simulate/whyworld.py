@@ -409,13 +409,14 @@ class WhyWorld:
         return "" if self.flying else "no call is under way"
 
     def quota(self, answer: Answer) -> str:
-        """So many calls have left that the window may be full."""
+        """So many calls of this process have left that the window may be full; of an earlier one's tells the cold start."""
+        if not any(at_s >= self.born_s for at_s, _ in self.sent):
+            return "this process has not called yet"
         if not self.calm("operator"):
             return ""  # it may have read an answer late, and a slot is held from then on
         settings = self.stage.settings
-        since_s = (
-            self.now - settings.quota.window_s * 1.001 - 2 * (settings.call_timeout_s + settings.lateness_s) - LATE_S
-        )
+        held_s = settings.quota.window_s * 1.001 + 2 * (settings.call_timeout_s + settings.lateness_s) + LATE_S
+        since_s = max(self.now - held_s, self.born_s)
         count = sum(1 for at_s, _ in self.sent if at_s >= since_s)
         return "" if count >= settings.quota.calls else f"{count} calls have left lately"
 
