@@ -1,16 +1,18 @@
 # syntax=docker/dockerfile:1
 # Muster's image. Build: docker build --tag muster-operator:0.1.0 .
+# With the adapter for EC2: --build-arg EXTRAS='[ec2]'
 # For a release, pin the base by digest: --build-arg BASE=python:3.13-slim@sha256:…
 ARG BASE=python:3.13-slim
 
 # First stage: the wheel and an environment of its own, so that no build tool reaches the image.
 FROM ${BASE} AS build
+ARG EXTRAS=
 WORKDIR /src
 RUN python -m venv /opt/muster
 COPY pyproject.toml setup.cfg README.md LICENSE supervisor.py ./
 COPY actors ./actors
 COPY manifests/crd ./manifests/crd
-RUN /opt/muster/bin/pip install --no-cache-dir --no-compile . \
+RUN /opt/muster/bin/pip install --no-cache-dir --no-compile ".${EXTRAS}" \
  && /opt/muster/bin/python -m compileall -q /opt/muster/lib \
  && /opt/muster/bin/pip uninstall --yes pip
 

@@ -201,7 +201,8 @@ class Item(msgspec.Struct, frozen=True):
     """One repair wanted. The gateway knows nothing of nodes: ``payload`` is the backend adapter's business.
 
     ``key`` is the same for every sending of one attempt at one incident; ``since_s`` (our clock) orders a parent's items
-    oldest first and ages them; ``retry`` is True from the second round on (new failures go before retries).
+    oldest first and ages them; ``retry`` is True from the second round on (new failures go before retries); ``attempt`` numbers
+    the rounds at one incident from 1, as far as this process knows.
     """
 
     operation: str
@@ -213,6 +214,7 @@ class Item(msgspec.Struct, frozen=True):
     payload: dict[str, Any]
     since_s: float
     retry: bool = False
+    attempt: int = 1
 
 
 @frozen(kw_only=True)

@@ -77,7 +77,7 @@ class Repairs:
             operation=self._operation, key=key, kind=child.kind, uid=child.uid, incident=child.incident, parent=parent,
             payload={"key": key, "name": child.name, "namespace": child.namespace, "kind": child.kind,
                      "uid": child.uid, "cluster": parent.name},
-            since_s=since_s, retry=round_number > 0,
+            since_s=since_s, retry=round_number > 0, attempt=round_number + 1,
         )  # fmt: skip
 
     def asked(self, child: Child) -> bool:

@@ -108,12 +108,42 @@ class Settings:
         ),
     )
     # --- the backend --------------------------------------------------------------------------------------------------
+    backend: str = setting(
+        BACKEND,
+        choice("http", "ec2"),
+        "http",
+        effect=(
+            "Who repairs. http: a batch service at --backend-url. ec2: Amazon EC2, by RebootInstances (docs/ec2.md); needs "
+            "muster-operator[ec2]."
+        ),
+        reason="Any service can be put behind HTTP.",
+    )
     backend_url: str = setting(
         BACKEND,
         http_url(),
         "",
-        effect="The batch service; calls go to URL/v1/nodes:batchRepair. `run` requires it.",
+        effect="The batch service; calls go to URL/v1/nodes:batchRepair. `run` requires it unless --backend is ec2.",
         reason="There is no address that would be right by default.",
+    )
+    ec2_instance_field: str = setting(
+        BACKEND,
+        text("PATH", "a path such as providerID or spec.providerID", r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"),
+        "providerID",
+        effect=(
+            "Where an item (a fleet's repair.item) names its instance: a provider ID, the id alone, or a text with the id in "
+            "it. For --backend ec2."
+        ),
+        reason="What Nodes call it; with a fleet of one's own it is whatever its file says.",
+    )
+    ec2_terminate_from: int | None = setting(
+        BACKEND,
+        whole(2, 100, off=True),
+        "off",
+        effect=(
+            "From this attempt at one node's trouble on, its instance is terminated instead of rebooted. Attempts are counted "
+            "by the process. For --backend ec2."
+        ),
+        reason="Off, because an instance that is terminated does not come back unless something replaces it.",
     )
     backend_token_file: str = setting(
         BACKEND,

@@ -101,7 +101,7 @@ def require_backend(loaded: Loaded) -> None:
     settings = loaded.settings
     if settings.shadow:
         return  # nothing is sent
-    if not settings.backend_url:
+    if settings.backend == "http" and not settings.backend_url:
         raise SettingsError(
             "backend-url is not set: give --backend-url URL, MUSTER_BACKEND_URL or backendUrl in the configuration file"
         )

@@ -27,6 +27,7 @@ from ..core.errors import (
     Unreachable,
 )
 from ..core.fleet import MUSTER_FLEET, FleetDefinition, KindRef
+from ..edge.backends import backend_of
 from ..edge.kube import KubeClient
 from ..edge.settings_load import Loaded, require_backend
 from .definitions import is_ours
@@ -223,6 +224,14 @@ def _backend_lines(loaded: Loaded) -> Iterator[Line]:
         require_backend(loaded)
     except SettingsError as error:
         yield Line("backend", False, str(error), "`run` needs it: see muster config")
+    if loaded.settings.backend == "ec2":
+        try:
+            backend_of(loaded.settings, "")
+        except SettingsError as error:
+            yield Line("backend", False, str(error), "docs/ec2.md has what it needs")
+        else:
+            yield Line("backend", True, "EC2: a region and credentials are there (no call was sent)")
+        return
     if not loaded.settings.backend_url:
         return
     url = urlsplit(loaded.settings.backend_url)

@@ -21,7 +21,7 @@ from .. import __version__
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
 from ..core.ports import Facts
 from ..core.restarts import RestartPolicy
-from ..edge.backend import HttpBackend, batch_path
+from ..edge.backends import backend_of
 from ..edge.dispatcher import POOLS, SystemClock, ThreadDispatcher, WedgedError
 from ..edge.heap import Heap
 from ..edge.kube import KubeClient
@@ -29,7 +29,7 @@ from ..edge.reader import KubeReader
 from ..edge.reader_choice import ProcessReader, by_size
 from ..edge.recorder import Recorder
 from ..edge.settings import Settings
-from ..edge.settings_load import Loaded, read_token
+from ..edge.settings_load import Loaded
 from ..edge.tapefile import TapeLimits
 from ..edge.writer import KubeStatusWriter
 from ..gateway import GatewaySettings
@@ -86,9 +86,7 @@ class RealEngine:
             reader=self._reader,
             status_writer=self._writer if self.shadow is None else self.shadow.writer,
             backend=SeenBackend(
-                HttpBackend(settings.backend_url, batch_path=batch_path(fleet.operation), token=_token(settings))
-                if self.shadow is None
-                else self.shadow.backend,
+                backend_of(settings, fleet.operation) if self.shadow is None else self.shadow.backend,
                 self._dispatcher.clock,
                 self._memory.calls,
             ),
@@ -280,8 +278,3 @@ def end_of(end: End | None) -> EngineEnd | None:
     if end.kind is EndKind.ESCALATED:
         return EngineEnd(ExitCode.ESCALATED, end.reason)
     return EngineEnd(ExitCode.WEDGED if isinstance(end.error, WedgedError) else ExitCode.FATAL, end.reason)
-
-
-def _token(settings: Settings) -> Any:
-    path = settings.backend_token_file
-    return (lambda: read_token(path)) if path else None

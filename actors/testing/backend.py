@@ -71,7 +71,8 @@ class Subject:
     wanted again after so long), ``fail`` (the next is answered with the service's own error), ``hang`` (the next is not
     answered), ``cut`` (the next ends without an answer), ``nonsense`` (the next is answered by something else), and
     ``reject(uid)`` (from now on that one's repair is not possible). ``nowhere`` makes the same adapter for an address where
-    nobody listens. ``wait`` is for adapters in virtual time, which answer ``Later``.
+    nobody listens. ``wait`` is for adapters in virtual time, which answer ``Later``. ``batch_tried`` is the most items that
+    are sent in one call.
     """
 
     backend: Backend
@@ -87,6 +88,7 @@ class Subject:
     reject: Callable[[str], object] | None = None
     nowhere: Callable[[], Backend] | None = None
     wait: Callable[[float], object] = time.sleep
+    batch_tried: int = BATCH_TRIED
     _numbers: itertools.count[int] = field(init=False, factory=itertools.count)
 
     def items(self, count: int) -> tuple[Item, ...]:
@@ -147,7 +149,7 @@ class BackendContract:
         largest = subject.backend.capabilities.batch_max
         if largest is None:
             raise unittest.SkipTest("it declares no largest batch")
-        items = subject.items(min(largest, BATCH_TRIED))
+        items = subject.items(min(largest, subject.batch_tried))
         subject.send(items)
         assert subject.arrivals() == 1, f"a batch of {len(items)} became {subject.arrivals()} calls"
         assert len(_executed(subject)) == len(items), f"{len(items)} asked, {len(_executed(subject))} carried out"

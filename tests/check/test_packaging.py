@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -157,14 +158,26 @@ def test_every_third_party_import_is_a_requirement() -> None:
     """What a package happens to bring along today it need not bring tomorrow."""
     listed = metadata()["options"]["install_requires"].strip().splitlines()
     required = {re.split(r"[<>=!~\[ ]", line)[0].lower().replace("-", "_") for line in listed}
+    optional = {"actors/edge/ec2.py": {"boto3", "botocore"}}  # of an extra
     modules = {"pyyaml": "yaml"}
     imported: set[str] = set()
     for file in (ROOT / "actors").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {each.name.partition(".")[0] for each in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                imported.add(node.module.partition(".")[0])
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        extra = optional.get(file.relative_to(ROOT).as_posix(), set())
+
+        assert imports(tree.body) & extra == set(), f"{file}: import {extra} where they are used"
+        imported |= imports(ast.walk(tree)) - extra
     imported -= sys.stdlib_module_names
 
     assert imported <= {modules.get(name, name) for name in required}
+
+
+def imports(nodes: Iterable[ast.AST]) -> set[str]:
+    """Top names of what those very nodes import."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
