@@ -28,6 +28,7 @@ from ..core.errors import (
 )
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
 from ..core.model import EventNote, ParentKey, Policy
+from ..core.operation import PROMISED, Capabilities
 from ..core.ports import Backend, Call, ItemResult, Later, Reply, StatusWriter, Written
 from ..core.quantity import Quota
 from ..core.reconcile import rfc3339
@@ -80,9 +81,10 @@ class SimStatusWriter(StatusWriter):
 
 
 class SimBackend(Backend):
-    """The backend model behind a network that takes ``rtt_s``: the call arrives after ``arrives_after`` of it."""
+    """The backend model behind a network that takes ``rtt_s``, of which some is over when the call arrives."""
 
-    def __init__(self, model: BackendModel, world: World, rtt_s: float = 0.02) -> None:
+    def __init__(self, model: BackendModel, world: World, rtt_s: float = 0.02, able: Capabilities = PROMISED) -> None:
+        self.capabilities = able
         self.model = model
         self.rtt_s = rtt_s
         self._world = world
@@ -130,6 +132,7 @@ class SimBackend(Backend):
 class SimulatedFleet:
     """One operator, one API server, one backend, one seed. Durations in seconds of virtual time.
 
+    ``able``: what the backend's adapter declares; the model keeps its own habits (``honours_keys``).
     ``heal_after_s`` not None: a repaired node reports healthy that long after its execution, as a real repair would.
     """
 
@@ -145,6 +148,7 @@ class SimulatedFleet:
         cold_start_s: float | None = 0.0,
         idle_s: float = 300.0,
         rtt_s: float = 0.02,
+        able: Capabilities = PROMISED,
         **gateway: Any,
     ) -> None:
         self.world = World(seed)
@@ -152,7 +156,7 @@ class SimulatedFleet:
         for document in crd_documents():
             self.api.create(CRDS, document)
         self.backend_model = BackendModel(calls_max=quota.calls, window_s=quota.window_s, batch_max=batch_max)
-        self.backend = SimBackend(self.backend_model, self.world, rtt_s)
+        self.backend = SimBackend(self.backend_model, self.world, rtt_s, able)
         self.writer = SimStatusWriter(self.api, fleet)
         self.reader = SimReader(self.api, fleet, self.world)
         self.settings = TreeSettings(
