@@ -60,7 +60,7 @@ def _row(field: types.Field) -> str:
         metas.append(kind)
         kind = kind.type
     told = next((each.extra_json_schema["description"] for each in metas if each.extra_json_schema), "")
-    doc = getattr(getattr(kind, "cls", None), "__doc__", "") or ""
+    doc = kind.cls.__doc__ or "" if isinstance(kind, types.StructType) else ""
     text = " ".join((told or doc).split()).replace("|", "\\|")
     return f"| `{field.encode_name}` | {'required' if field.required else ''} | {text or _default(field)} |\n"
 
