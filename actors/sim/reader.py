@@ -434,6 +434,9 @@ class SimReader:
         if each.stream is not None:
             each.stream.tick(self._timers.clock.now())
             self._look(each)
+        for side in each.sides:  # a verdict on this kind may want proof of theirs
+            if side.stream is not None and side.stream.should_end(self._timers.clock.now()):
+                self._ended(side, None)
 
     def _look(self, each: _Kind) -> None:
         """After anything that may have changed the stream's mind: end it if it should, else wait for its next deadline."""

@@ -232,6 +232,19 @@ def test_a_machine_whose_lease_is_not_renewed_is_repaired_and_the_others_are_not
     assert yard.counts("b")["Machine"] == (1, 0, 0)
 
 
+def test_a_lone_lease_that_stops_is_found_at_its_deadline(yard: Yard) -> None:
+    """Nothing else comes over that stream: the watch is resumed for proof, and not only when it is renewed anyway."""
+    yard.api.delete(LEASES, "m1", "kube-node-lease")
+    yard.api.delete(f"machines.{GROUP}", "m1")
+    yard.run(1.0)
+    beat(yard, "m2", for_s=10.0)  # the renewal is at its beginning
+
+    yard.run(29.0)
+    assert yard.counts("b")["Machine"] == (1, 0, 0)
+    yard.run(3.0)
+    assert yard.counts("b")["Machine"] == (0, 0, 1)
+
+
 def test_renewals_and_quiet_fields_wake_nobody(yard: Yard) -> None:
     beat(yard, "m1", "m2", for_s=10.0)
     yard.run(5.0)
