@@ -188,7 +188,7 @@ class Intake:
         entries: Entries
         if self._replace:
             entries = self._everything()
-        elif self._changes:
+        elif self._changes.rows:
             entries = self._changes
         elif self._out:
             entries = self._out
