@@ -29,6 +29,8 @@ from actors.edge.backends import backend_of
 from actors.edge.ec2 import REBOOT, TERMINATE, Ec2Backend
 from actors.edge.fleet_file import load_fleet
 from actors.edge.settings import Settings
+from actors.edge.settings_load import load, require_backend
+from actors.ops.check import checks
 from actors.sim.serve import Connection, Dropped, HttpServer, Request
 from actors.testing import BackendContract, Subject, an_item
 
@@ -399,6 +401,21 @@ def test_what_is_missing_is_a_setting_error(
         Ec2Backend()
 
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", None])
+def test_check_says_whether_run_would_find_what_it_needs(environment: pytest.MonkeyPatch, region: str | None) -> None:
+    """Without a request, and without a backend URL."""
+    if region is None:
+        environment.delenv("AWS_REGION")
+        environment.delenv("AWS_DEFAULT_REGION")
+    loaded = load({"backend": "ec2", "kubeconfig": "/no/such/file"}, {})
+    require_backend(loaded)
+    (line,) = (each for each in checks(loaded) if each.name == "backend")
+
+    assert line.ok == (region is not None)
+    assert ("found no region" in line.message) == (region is None)
+    assert ("docs/ec2.md" in line.cure) == (region is None)
 
 
 def test_the_settings_choose_it(cloud: Cloud) -> None:
