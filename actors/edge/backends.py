@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
+from ..core.errors import SettingsError
+from ..core.operation import Capabilities
 from ..core.ports import Backend
 from .backend import HttpBackend, batch_path
 from .settings import Settings
@@ -18,6 +22,24 @@ def backend_of(settings: Settings, operation: str) -> Backend:
             terminate_from=settings.ec2_terminate_from,
             timeout_s=settings.backend_timeout_s,
         )
+    if ":" in settings.backend:
+        return _own(settings.backend)
     path = settings.backend_token_file
     token = (lambda: read_token(path)) if path else None
     return HttpBackend(settings.backend_url, batch_path=batch_path(operation), token=token)
+
+
+def _own(name: str) -> Backend:
+    """Somebody's own adapter, made by their own code: whatever that raises is about a setting, and keeps its cause."""
+    module, _, attribute = name.partition(":")
+    try:
+        made: Backend = getattr(import_module(module), attribute)()
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"backend {name}: it cannot be made: {type(error).__name__}: {error}") from error
+    if not isinstance(getattr(made, "capabilities", None), Capabilities) or not callable(getattr(made, "send", None)):
+        raise SettingsError(
+            f"backend {name}: found a {type(made).__name__}, expected an adapter with send and capabilities (docs/backends.md)"
+        )
+    return made

@@ -178,6 +178,19 @@ def choice(*words: str) -> Form:
     return form
 
 
+def choice_or_name(*words: str) -> Form:
+    """One of the words, or something of one's own that can be imported: ``module:name``."""
+
+    def parse(found: object) -> str:
+        if isinstance(found, str) and (found in words or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", found)):
+            return found
+        raise refused(found, form)
+
+    expected = f"one of {', '.join(words)}, or MODULE:NAME such as my_backend:make"
+    form = Form(metavar="|".join((*words, "MODULE:NAME")), expected=expected, parse=parse)
+    return form
+
+
 def share() -> Form:
     """A percentage or a count."""
 

@@ -19,6 +19,7 @@ from .setting import (
     Setting,
     address,
     choice,
+    choice_or_name,
     duration,
     http_url,
     quota,
@@ -110,11 +111,12 @@ class Settings:
     # --- the backend --------------------------------------------------------------------------------------------------
     backend: str = setting(
         BACKEND,
-        choice("http", "ec2"),
+        choice_or_name("http", "ec2"),
         "http",
         effect=(
             "Who repairs. http: a batch service at --backend-url. ec2: Amazon EC2, by RebootInstances (docs/ec2.md); needs "
-            "muster-operator[ec2]."
+            "muster-operator[ec2]. MODULE:NAME: what NAME of that Python module answers when it is called without arguments, "
+            "an adapter of your own (docs/backends.md)."
         ),
         reason="Any service can be put behind HTTP.",
     )

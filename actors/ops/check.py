@@ -224,13 +224,15 @@ def _backend_lines(loaded: Loaded) -> Iterator[Line]:
         require_backend(loaded)
     except SettingsError as error:
         yield Line("backend", False, str(error), "`run` needs it: see muster config")
-    if loaded.settings.backend == "ec2":
+    if loaded.settings.backend != "http":
+        name = loaded.settings.backend
+        page = "docs/ec2.md" if name == "ec2" else "docs/backends.md"
         try:
             backend_of(loaded.settings, "")
         except SettingsError as error:
-            yield Line("backend", False, str(error), "docs/ec2.md has what it needs")
+            yield Line("backend", False, str(error), f"{page} has what it needs")
         else:
-            yield Line("backend", True, "EC2: a region and credentials are there (no call was sent)")
+            yield Line("backend", True, f"{name} finds what it needs (no call was sent)")
         return
     if not loaded.settings.backend_url:
         return
