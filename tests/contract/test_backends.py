@@ -14,6 +14,7 @@ from actors.core.ports import Backend, Call, ItemResult, Later, Reply
 from actors.edge.backend import HttpBackend
 from actors.sim.backend import BackendModel, Behaviour
 from actors.sim.harness import SimBackend
+from actors.sim.network import StageBackend
 from actors.sim.serve import HttpServer
 from actors.sim.serve_backend import BackendFace
 from actors.sim.world import World
@@ -59,6 +60,15 @@ class TestSimBackend(BackendContract):
     def subject(self) -> Subject:
         model, world = BackendModel(), World(1)
         return on_model(SimBackend(model, world), model, wait=world.run_for)
+
+
+class TestStageBackend(BackendContract):
+    """That of `muster simulate`, on a network without faults."""
+
+    @pytest.fixture
+    def subject(self) -> Subject:
+        model, world = BackendModel(), World(1)
+        return on_model(StageBackend(world, model, 0.02), model, wait=world.run_for)
 
 
 # --- adapters that break it -------------------------------------------------------------------------------------------
