@@ -50,7 +50,9 @@ def test_an_example_is_right_and_its_editor_finds_the_schema(file: Path) -> None
     assert problems(load_fleet(str(file)).fleet) == []
 
 
-@pytest.mark.parametrize("file", [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))], ids=lambda file: str(file.name))
+@pytest.mark.parametrize(
+    "file", [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))], ids=lambda file: str(file.name)
+)
 def test_every_fleet_in_the_documentation_is_right(file: Path, tmp_path: Path) -> None:
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL)):
         if "kind: Fleet\n" in block:
