@@ -27,7 +27,7 @@ import msgspec
 from .decode import rfc3339_s
 from .model import Child, Parent, ParentKey, Record
 from .ports import Objects
-from .records import Changes, Entries, Packer
+from .records import Changes, ChildRecords, Entries
 from .slots import HEALTH, LIVE, NOWHERE, SILENT, Group, Slots, matter_of
 
 __all__ = ["CLEAN_GAP_S", "PROOF_WAIT_S", "SETTLE_S", "SKEW_S", "Intake", "Replaced"]
@@ -408,11 +408,9 @@ class Intake:
         slots = self._slots
         if slots.holds_parents or not slots:
             return {slots.uid(place): slots.record(place) for place in slots}
-        packer = Packer(self.kind)
-        for group in self._groups.values():
-            if group.count:
-                packer.add_rows(group.parent, map(slots.row, group.present(slots.homes)), group.count)
-        return packer.done()
+        groups = (group for group in self._groups.values() if group.count)
+        families = ((group.parent, map(slots.row, group.present(slots.homes)), group.count) for group in groups)
+        return ChildRecords.of_families(self.kind, families)
 
     def _group(self, parent: ParentKey | None) -> Group:
         group = self._groups.get(parent)

@@ -184,11 +184,6 @@ class Shelf(Children):
         """Have what ``other`` has instead. It is there once until one of the two changes."""
         self.rows = other.rows.copy()
 
-    def fill(self, children: list[Child]) -> None:
-        """Have these, each once, instead of what was here."""
-        rows = ((key := key_of(child.uid), packed(child, key, self._home)) for child in children)
-        self.rows.fill(rows, len(children))
-
     def find(self, uid: str) -> Child | None:
         """That child's record, None where it is not here."""
         if not self.rows:
@@ -230,6 +225,22 @@ class ChildRecords(Children):
         self.shelves: dict[int, Shelf] = {}
         self.made = 0  # shelves, ever
         self.where = Rows()  # by uid: the number of the shelf
+
+    @classmethod
+    def of_families(
+        cls, kind: str, families: Iterable[tuple[ParentKey | None, Iterable[tuple[bytes, bytes]], int]]
+    ) -> Self:
+        """Very many: of each parent once, whose they are, their rows, and how many. Each bucket is made once.
+
+        Put in one by one, each child would make its bucket anew, and what that leaves behind is as much again as the records.
+        """
+        records = cls(kind)
+        for parent, rows, count in families:
+            records.shelf_of(parent).rows.fill(rows, count)
+        shelves = records.shelves.values()
+        where = ((key, b"%d" % shelf.number) for shelf in shelves for key, _ in shelf.rows.items())
+        records.where.fill(where, sum(map(len, shelves)))
+        return records
 
     @classmethod
     def of_rows(cls, kind: str, shelves: Iterable[tuple[int, ParentKey | None, Rows]], where: Rows) -> Self:
@@ -380,46 +391,6 @@ def entries_of(entries: Entries) -> Iterable[tuple[Any, Any]]:
     if isinstance(entries, ChildRecords):
         return (entry for shelf in entries.shelves.values() for entry in shelf.entries())
     return entries.items()
-
-
-class Packer:
-    """Makes ``ChildRecords`` of very many children, each added once, at best parent by parent: each bucket is made once.
-
-    Put in one by one, each child would make its bucket anew, and what that leaves behind is as much again as the records.
-    """
-
-    def __init__(self, kind: str) -> None:
-        self._records = ChildRecords(kind)
-        self._family: list[Child] = []
-
-    def add(self, children: Iterable[Child]) -> None:
-        """Some more."""
-        for child in children:
-            if self._family and child.parent != self._family[0].parent:
-                self._shelve()
-            self._family.append(child)
-
-    def add_rows(self, parent: ParentKey | None, rows: Iterable[tuple[bytes, bytes]], count: int) -> None:
-        """A whole parent's, which are packed already."""
-        self._records.shelf_of(parent).rows.fill(rows, count)
-
-    def done(self) -> ChildRecords:
-        """All that were added."""
-        if self._family:
-            self._shelve()
-        shelves = self._records.shelves.values()
-        where = ((key, b"%d" % shelf.number) for shelf in shelves for key, _ in shelf.rows.items())
-        self._records.where.fill(where, sum(map(len, shelves)))
-        return self._records
-
-    def _shelve(self) -> None:
-        shelf = self._records.shelf_of(self._family[0].parent)
-        if not shelf:
-            shelf.fill(self._family)
-        else:  # of a parent that came before
-            for child in self._family:
-                shelf.put(child)
-        self._family = []
 
 
 class RecordStore:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from actors.core.records import (
     NOBODY,
     Changes,
     ChildRecords,
-    Packer,
     RecordStore,
     entries_of,
     entry_of,
@@ -134,15 +132,17 @@ def _made(parent: ParentKey | None, **fields: Any) -> Child:
     return Child(**{"kind": "K", "namespace": "ns", "name": "n", "uid": "u", "version": 1, "parent": parent, **fields})
 
 
-def in_parts(*parts: list[Child]) -> ChildRecords:
-    packer = Packer("K")
-    for part in parts:
-        packer.add(part)
-    return packer.done()
+def at_once(children: list[Child]) -> ChildRecords:
+    """Packed as a reader packs a list: parent by parent."""
+    families: dict[ParentKey | None, dict[bytes, bytes]] = {}
+    for each in children:
+        key = key_of(each.uid)
+        families.setdefault(each.parent, {})[key] = text_of(each, key, home_of(each.parent))
+    return ChildRecords.of_families("K", ((parent, rows.items(), len(rows)) for parent, rows in families.items()))
 
 
 def test_nothing_packed_is_nothing() -> None:
-    assert (dict(in_parts()), len(in_parts([])), in_parts().drop("a")) == ({}, 0, None)
+    assert (dict(at_once([])), len(at_once([])), at_once([]).drop("a")) == ({}, 0, None)
 
 
 def test_a_mapping_says_what_is_not_there() -> None:
@@ -187,7 +187,7 @@ def test_newer_mail_goes_on_top_of_older() -> None:
 
 def test_a_replacement_is_taken_over_and_is_nobody_elses() -> None:
     """The rows are shared until one of the two changes; parents that came and went before are gone."""
-    mail = in_parts([child("a"), child("b"), child("c", None)])
+    mail = at_once([child("a"), child("b"), child("c", None)])
     mine = ChildRecords("K")
     mine.put(child("old", TWO))
     mine.replace(mail)
@@ -201,21 +201,17 @@ def test_a_replacement_is_taken_over_and_is_nobody_elses() -> None:
     assert (list(mine._by_parent), dict(mine.of(TWO))) == ([ONE, None, TWO], {"d": child("d", TWO)})
 
 
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_packed_at_once_is_as_put_one_by_one(shuffled: bool) -> None:
-    """In parts that end where they end; parent by parent, as they come from a reader, or not."""
+def test_packed_at_once_is_as_put_one_by_one() -> None:
     parents = [ParentKey("ns", f"p{n}") for n in range(7)]
     children = [child(f"{parent.name}-{n}", parent) for parent in parents for n in range(40)]
-    if shuffled:
-        random.Random(1).shuffle(children)
     one_by_one = ChildRecords("K")
     for each in children:
         one_by_one.put(each)
-    at_once = in_parts(children[:100], [], children[100:])
+    packed = at_once(children)
 
-    assert dict(at_once) == dict(one_by_one)
-    assert [dict(at_once.of(parent)) == dict(one_by_one.of(parent)) for parent in parents] == [True] * 7
-    for records in (at_once, one_by_one):
+    assert dict(packed) == dict(one_by_one)
+    assert [dict(packed.of(parent)) == dict(one_by_one.of(parent)) for parent in parents] == [True] * 7
+    for records in (packed, one_by_one):
         assert records.put(child("p3-0", parents[4])) == child("p3-0", parents[3])
         assert (len(records), len(records.of(parents[3])), len(records.of(parents[4]))) == (280, 39, 41)
 

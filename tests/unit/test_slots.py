@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.core.model import Child, Parent, ParentKey, ParentSpec
-from actors.core.records import Packer
+from actors.core.records import ChildRecords
 from actors.core.slots import HEALTH, LIVE, SILENT, Group, Home, Slots, matter_of
 
 HOME, AWAY = ParentKey("ns", "home"), ParentKey("ns", "away")
@@ -131,16 +131,16 @@ def test_equal_heartbeats_are_kept_once() -> None:
 )  # fmt: skip
 def test_a_row_is_the_record_packed(fields: dict[str, Any], short: bool) -> None:
     """By a short way where nothing is to be said of it: that of nearly all."""
-    bench, records = Bench(), Packer("K")
+    bench = Bench()
     record = child(**fields)
     place = bench.add(record)
     if record.silent:
         bench.slots.beat(place, record.heartbeat)
         bench.slots.marks[place] |= SILENT
     row = bench.slots.row(place)
-    records.add_rows(HOME, [row], 1)
+    records = ChildRecords.of_families("K", [(HOME, [row], 1)])
 
-    assert (list(records.done().values()), row[1] == b"n\n1") == ([record], short)
+    assert (list(records.values()), row[1] == b"n\n1") == ([record], short)
 
 
 def test_places_are_made_many_at_a_time_and_taken_in_order() -> None:
