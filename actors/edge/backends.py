@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from ..core.errors import SettingsError
-from ..core.operation import Capabilities
-from ..core.ports import Backend
+from ..core.errors import Misconfigured, SettingsError
+from ..core.operation import PROMISED, Capabilities
+from ..core.ports import Backend, Call, Reply
 from .backend import HttpBackend, batch_path
 from .settings import Settings
 from .settings_load import read_token
@@ -22,11 +22,25 @@ def backend_of(settings: Settings, operation: str) -> Backend:
             terminate_from=settings.ec2_terminate_from,
             timeout_s=settings.backend_timeout_s,
         )
+    if settings.backend == "none":
+        return NoBackend()
     if ":" in settings.backend:
         return _own(settings.backend)
     path = settings.backend_token_file
     token = (lambda: read_token(path)) if path else None
     return HttpBackend(settings.backend_url, batch_path=batch_path(operation), token=token)
+
+
+class NoBackend:
+    """For fleets that are counted only. A parent whose own spec has repairs switched on is told of it by its condition."""
+
+    capabilities = PROMISED
+
+    def send(self, call: Call) -> Reply:
+        """See ``Backend``."""
+        raise Misconfigured(
+            "there is no backend (--backend none): name one, or leave spec.repair.enabled out", arrived=False
+        )
 
 
 def _own(name: str) -> Backend:

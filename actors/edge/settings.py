@@ -111,12 +111,12 @@ class Settings:
     # --- the backend --------------------------------------------------------------------------------------------------
     backend: str = setting(
         BACKEND,
-        choice_or_name("http", "ec2"),
+        choice_or_name("http", "ec2", "none"),
         "http",
         effect=(
             "Who repairs. http: a batch service at --backend-url. ec2: Amazon EC2, by RebootInstances (docs/ec2.md); needs "
-            "muster-operator[ec2]. MODULE:NAME: what NAME of that Python module answers when it is called without arguments, "
-            "an adapter of your own (docs/backends.md)."
+            "muster-operator[ec2]. none: nobody; nodes are counted. MODULE:NAME: what NAME of that Python module answers when "
+            "it is called without arguments, an adapter of your own (docs/backends.md)."
         ),
         reason="Any service can be put behind HTTP.",
     )
@@ -124,7 +124,7 @@ class Settings:
         BACKEND,
         http_url(),
         "",
-        effect="The batch service; calls go to URL/v1/nodes:batchRepair. `run` requires it unless --backend is ec2.",
+        effect="The batch service; calls go to URL/v1/nodes:batchRepair. `run` requires it where --backend is http.",
         reason="There is no address that would be right by default.",
     )
     ec2_instance_field: str = setting(
@@ -435,7 +435,7 @@ class Settings:
             debounce_quiet_s=self.debounce_s,
             debounce_max_s=self.debounce_max_s,
             min_healthy=self.min_healthy,
-            repair_enabled=self.repair_enabled,
+            repair_enabled=self.repair_enabled and self.backend != "none",
             max_unhealthy=self.max_unhealthy,
             cooldown_s=self.cooldown_s,
             in_flight_max=self.max_in_flight,

@@ -260,5 +260,5 @@ def _doubts(settings: Settings) -> Iterator[str]:
             f"{format_duration(settings.grace_s)}: a drain may leave calls without their answers (their nodes are "
             "sent again)"
         )
-    if not settings.repair_enabled:
+    if not settings.repair_enabled and settings.backend != "none":
         yield "repair-enabled is false: nodes are counted, and repaired only where a Cluster's spec says so"

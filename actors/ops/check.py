@@ -226,6 +226,9 @@ def _backend_lines(loaded: Loaded) -> Iterator[Line]:
         yield Line("backend", False, str(error), "`run` needs it: see muster config")
     if loaded.settings.backend != "http":
         name = loaded.settings.backend
+        if name == "none":
+            yield Line("backend", True, "none: nodes are counted, and nobody repairs them")
+            return
         page = "docs/ec2.md" if name == "ec2" else "docs/backends.md"
         try:
             backend_of(loaded.settings, "")

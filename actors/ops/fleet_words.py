@@ -42,7 +42,8 @@ def told(fleet: FleetDefinition) -> str:
         f"  {child.ref.kind} ({child.ref.resource}): {_healthy(child)}{_beats(child)}\n" for child in fleet.children
     ]
     wanted = ", ".join(f"{key} {value}" for key, value in fleet.settings.items())
-    return "".join(lines) + f"  repair: {fleet.operation}\n" + (f"  settings: {wanted}\n" if wanted else "")
+    repair = "nobody repairs" if fleet.settings.get("backend") == "none" else fleet.operation
+    return "".join(lines) + f"  repair: {repair}\n" + (f"  settings: {wanted}\n" if wanted else "")
 
 
 def _healthy(child: ChildKind) -> str:
