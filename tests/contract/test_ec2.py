@@ -47,6 +47,9 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.long  # moto takes its time
+
+
 @define
 class Proxy:
     """Between the adapter and moto: ``faults`` are for the next requests, one each; the logs are of all."""

@@ -133,6 +133,7 @@ def test_the_catalogue_can_be_read() -> None:
     assert "P8   a zombie leader needs leases" in output
 
 
+@pytest.mark.long
 def test_a_world_tells_how_fast_it_was_simulated() -> None:
     document = json.loads(words("--world", "small", "--json").stdout)
 

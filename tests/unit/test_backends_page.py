@@ -102,5 +102,5 @@ def test_what_is_no_adapter_is_a_setting_error(
 
 @pytest.mark.parametrize("name", ["", "https", "EC2", "a b:c", "module:", ":name", "module:name.more"])
 def test_a_backend_is_named_by_a_word_or_a_place_in_a_module(name: str) -> None:
-    with pytest.raises(SettingsError, match="backend .*expected one of http, ec2, or MODULE:NAME"):
+    with pytest.raises(SettingsError, match="backend .*expected one of http, ec2, none, or MODULE:NAME"):
         load({"backend": name})

@@ -241,6 +241,7 @@ def first_failure(name: str) -> Script:
     pytest.skip(f"{name} survives {SEEDS} seeds")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS if PLANTED == ["all"] else PLANTED)
 def test_planted_bug_becomes_a_script_that_people_can_read(name: str) -> None:

@@ -56,6 +56,7 @@ def test_a_batch_is_the_sum_of_its_seeds() -> None:
     assert total.ok
 
 
+@pytest.mark.long
 def test_what_comes_of_a_batch_does_not_depend_on_the_number_of_processes() -> None:
     here = without_clock(run_batch(SEEDS))
 
