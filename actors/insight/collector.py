@@ -36,11 +36,12 @@ from ..directory import DirectoryActor
 from ..gateway import BatchGatewayActor
 from ..messages import GATEWAY
 from ..status import StatusActor
+from ..supervision import Supervisor
 from ..tree import System
 from ..watcher import WatcherActor
 from .queued import queued
 
-__all__ = ["Collector", "Heard", "behaviour_of", "cell_of"]
+__all__ = ["Collector", "Heard", "behaviour_of", "cell_of", "cluster_seen"]
 
 Heard = Callable[[str], float | None]
 """When that kind's server last proved that its stream lives, on our clock; None where nobody knows."""
@@ -84,26 +85,21 @@ class Collector:
             answer = self._why(key, child)
         return answer
 
-    def _why(self, key: ParentKey, child: str) -> Answer:
-        uid = (self.uid(key, child) or "") if child else None
-        return why(self.situation(key, uid), uid, child)
+    def both(self, key: ParentKey, child: str) -> tuple[Answer, Answer]:
+        """Of that parent and of its child, at one instant: two readings of one situation."""
+        situation = self.situation(key, child)
+        return why(situation), why(situation, _uid(situation, child), child)
 
-    def uid(self, key: ParentKey, child: str) -> str | None:
-        """The uid of that parent's child of that name, or ``KIND/NAME``."""
-        kind, _, name = child.rpartition("/")
-        for each, records in self._system.store.children.items():
-            if kind in ("", each):
-                for record in _children(records, key):
-                    if name in (record.name, record.uid):
-                        return str(record.uid)
-        return None
+    def _why(self, key: ParentKey, child: str) -> Answer:
+        situation = self.situation(key, child)
+        return why(situation, _uid(situation, child) if child else None, child)
 
     def cluster(self, key: ParentKey) -> ClusterActor | None:
         """What acts for that parent; None while nobody does."""
         return behaviour_of(self._cluster_ref(key), ClusterActor)
 
-    def situation(self, key: ParentKey, uid: str | None = None) -> Situation:
-        """Everything around that parent; ``uid``: the child that is asked about besides those in trouble."""
+    def situation(self, key: ParentKey, child: str = "") -> Situation:
+        """Everything around that parent; ``child``: who is asked about besides those in trouble, as in ``why``."""
         system = self._system
         now_s = system.dispatcher.clock.now()
         parent = system.store.parent(key)
@@ -112,7 +108,7 @@ class Collector:
         if parent is not None and own is not None and own.uid == parent.uid and own.version > parent.version:
             parent = own  # our own last write, whose echo has not come
         policy = system.settings.policy
-        counts, children = self._records(key, uid)
+        counts, children = self._records(key, child)
         gateway = behaviour_of(system.refs.get(GATEWAY), BatchGatewayActor)
         pause_s = system.pauses.get(key)
         return Situation(
@@ -131,7 +127,7 @@ class Collector:
             directory=_actor(cell_of(system.refs.get("directory"))),
             status_actor=_actor(cell_of(system.refs.get("status"))),
             gateway_actor=_actor(cell_of(system.refs.get(GATEWAY))),
-            cluster=None if cluster is None else _copied(lambda: _cluster(cluster)),
+            cluster=None if cluster is None else _copied(lambda: cluster_seen(cluster)),
             write=self._write(key),
             gateway=None if gateway is None else _copied(lambda: _gateway(gateway, system.ledger, key, now_s)),
         )
@@ -144,6 +140,9 @@ class Collector:
         gateway = behaviour_of(system.refs.get(GATEWAY), BatchGatewayActor)
         if gateway is not None and gateway._draining:
             return "it drains: no new call begins"
+        root = behaviour_of(system.refs.get("root"), Supervisor)
+        if root is not None and root._stopping is not None:
+            return "its actors are being stopped"
         return "it has stopped" if system.stopped else ""
 
     def _kind(self, kind: str, key: ParentKey) -> KindSeen:
@@ -180,7 +179,7 @@ class Collector:
             why=entry.why if phase == "quarantined" else "",
         )
 
-    def _records(self, key: ParentKey, uid: str | None) -> tuple[dict[str, tuple[int, int, int]], dict[str, Child]]:
+    def _records(self, key: ParentKey, asked: str) -> tuple[dict[str, tuple[int, int, int]], dict[str, Child]]:
         """The counts of the delivered records, and those children that are in trouble or asked about. O(children)."""
         counts: dict[str, tuple[int, int, int]] = {}
         kept: dict[str, Child] = {}
@@ -188,7 +187,7 @@ class Collector:
             tally = {"healthy": 0, "unhealthy": 0, "unknown": 0}
             for child in _children(records, key):
                 tally[child.state.value] += 1
-                if child.eligible or child.uid == uid:
+                if child.eligible or (asked and _is_called(child, asked)):
                     kept[child.uid] = child
             counts[kind] = (tally["healthy"], tally["unhealthy"], tally["unknown"])
         return counts, kept
@@ -204,6 +203,17 @@ class Collector:
         )  # fmt: skip
 
 
+def _uid(situation: Situation, asked: str) -> str:
+    """The uid of the child that is asked about; "" where there is none of that name."""
+    return next((uid for uid, child in situation.children.items() if _is_called(child, asked)), "")
+
+
+def _is_called(child: Child, asked: str) -> bool:
+    """By its name, its uid, or ``KIND/NAME``."""
+    kind, _, name = asked.rpartition("/")
+    return name in (child.name, child.uid) and kind in ("", child.kind)
+
+
 def _actor(cell: Cell | None) -> ActorSeen:
     if cell is None:
         return ActorSeen(state="stopped")
@@ -215,7 +225,8 @@ def _actor(cell: Cell | None) -> ActorSeen:
     )  # fmt: skip
 
 
-def _cluster(actor: ClusterActor) -> ClusterSeen:
+def cluster_seen(actor: ClusterActor) -> ClusterSeen:
+    """The parent's own actor; RuntimeError where it changes meanwhile."""
     roll, repairs = actor._roll, actor._repairs
     eligible = dict(roll.eligible)
     attempts = {}

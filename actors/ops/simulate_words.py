@@ -179,7 +179,7 @@ def verdict_lines(total: BatchResult, thin: Sequence[Coverage]) -> list[str]:
 
 
 def coverage_lines(rows: Iterable[Coverage]) -> list[str]:
-    """Two tables: faults, oracles."""
+    """Three tables: faults, oracles, the gates of ``why``."""
     rows = list(rows)
     lines = ["fault      fired    seeds"]
     lines += [
@@ -187,6 +187,12 @@ def coverage_lines(rows: Iterable[Coverage]) -> list[str]:
     ]
     lines += ["", f"{'oracle':<24}{'judged':>9}{'seeds':>9}  promise"]
     lines += [f"{row.id:<24}{row.count:>9}{row.seeds:>9}  {row.name}" for row in rows if row.what == "oracle"]
+    lines += ["", f"{'gate of why':<24}{'named':>9}{'seeds':>9}{'first':>9}  what is so"]
+    lines += [
+        f"{row.id:<24}{row.count:>9}{row.seeds:>9}{'' if row.first is None else row.first:>9}  {row.name}"
+        for row in rows
+        if row.what == "gate"
+    ]
     return lines
 
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define, field, frozen
 
+from ..core.gates import GATES
 from .catalogue import CATALOGUE
 from .kill import Kill, kill_one
 from .run import ORACLES, Result, play
@@ -69,15 +70,20 @@ class Trouble:
 
 @frozen(kw_only=True)
 class Coverage:
-    """How often a fault fired or an oracle judged, and in how many seeds. ``asked``: whether the batch was to reach it."""
+    """How often a fault fired, an oracle judged, or ``why`` named a gate, and in how many seeds.
+
+    ``asked``: whether the batch was to reach it.
+    """
 
     id: str
     name: str
     what: str
-    """"fault" or "oracle"."""
+    """"fault", "oracle" or "gate"."""
     count: int
     seeds: int
     asked: bool = True
+    first: int | None = None
+    """The first seed in which a gate was named."""
 
 
 @define(kw_only=True)
@@ -104,6 +110,9 @@ class BatchResult:
     fired_seeds: Counter[str] = field(factory=Counter)
     exercised: Counter[str] = field(factory=Counter)
     exercised_seeds: Counter[str] = field(factory=Counter)
+    named: Counter[str] = field(factory=Counter)
+    named_seeds: Counter[str] = field(factory=Counter)
+    named_first: dict[str, int] = field(factory=dict)
     fingerprint: int = 0
     """Of all traces together, whatever their order: two batches of the same seeds have the same."""
 
@@ -118,7 +127,7 @@ class BatchResult:
         return tuple(kill.name for kill in self.canaries if kill.survived)
 
     def coverage(self) -> list[Coverage]:
-        """A row for each fault of the catalogue and for each oracle, in their order."""
+        """A row for each fault of the catalogue, for each oracle, and for each gate of ``why``, in their order."""
         asked = CATALOGUE if self.faults is None else self.faults
         faults = [
             Coverage(
@@ -134,11 +143,18 @@ class BatchResult:
             )
             for each in ORACLES
         ]  # fmt: skip
-        return faults + oracles
+        gates = [
+            Coverage(
+                id=gate.code, name=gate.meaning, what="gate", count=self.named[gate.code], seeds=self.named_seeds[gate.code],
+                asked=False, first=self.named_first.get(gate.code),
+            )
+            for gate in GATES
+        ]  # fmt: skip
+        return faults + oracles + gates
 
     def thin(self, fired_min: int) -> list[Coverage]:
         """The rows that were to be reached and were not: a fault that fired less often than that, an idle oracle."""
-        least = {"fault": fired_min, "oracle": 1}
+        least = {"fault": fired_min, "oracle": 1, "gate": 0}
         return [row for row in self.coverage() if row.asked and row.count < least[row.what]]
 
     def add(self, result: Result) -> None:
@@ -156,6 +172,9 @@ class BatchResult:
         self.fired_seeds.update(id_ for id_, count in result.fired.items() if count)
         self.exercised.update(result.exercised)
         self.exercised_seeds.update(name for name, count in result.exercised.items() if count)
+        self.named.update(result.named)
+        self.named_seeds.update(result.named.keys())
+        self.named_first = {**dict.fromkeys(result.named, result.seed), **self.named_first}
         digest = hashlib.sha256(f"{result.seed} {result.trace}".encode()).digest()
         self.fingerprint = (self.fingerprint + int.from_bytes(digest[:8], "big")) % 2**64
         if result.breaches:

@@ -14,6 +14,7 @@ from attrs import frozen
 from ..core.events import ActorCrashed, ActorRestarted
 from ..core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record
 from ..core.ports import Objects, StreamChanged
+from ..messages import PauseWanted
 from .stage import Stage
 
 __all__ = ["Breach", "Court", "Mirror", "Oracle", "actor_of", "counted", "key_of"]
@@ -166,6 +167,7 @@ class Court:
         self.listeners: list[tuple[type, Callable[[str, Any], None]]] = []
         self._policies: dict[ParentKey, tuple[ParentSpec, Policy]] = {}
         self.quarantined: set[str] = set()
+        self._paused_s: dict[ParentKey, float] = {}
         self.skipped = False
         self.relisting: set[str] = set()
         """Kinds whose watcher has died since its last list."""
@@ -173,6 +175,7 @@ class Court:
         """When such a list last came."""
         self.restored = False
         self.oracles = [oracle(self) for oracle in oracles]
+        self.hear(PauseWanted, lambda _, wish: self._paused_s.__setitem__(wish.parent, wish.until_s))
         stage.on_mail.append(self._mail)
         stage.on_life.append(self._begin_life)
         stage.on_kill.append(self._end_life)
@@ -202,6 +205,10 @@ class Court:
         if known is None or known[0] is not record.spec:  # asked at each instant, and a spec changes a few times a run
             known = self._policies[parent] = (record.spec, defaults.over(record.spec))
         return known[1]
+
+    def paused(self, parent: ParentKey) -> bool:
+        """Whether a person's command holds that parent's repairs: it ends by itself, and with its process."""
+        return self._paused_s.get(parent, -1.0) > self.stage.world.clock.now()
 
     @property
     def truth_kinds(self) -> tuple[str, ...]:
@@ -265,6 +272,7 @@ class Court:
     def _begin_life(self) -> None:
         self.mirror = Mirror(self.kinds, self.stage.world.clock.now)
         self.quarantined.clear()
+        self._paused_s.clear()
         self.relisting.clear()
         probe = self.stage.probe
         assert probe is not None

@@ -124,11 +124,12 @@ def swallow(stage: Stage, kind: str) -> None:
 
 
 @verb("mute")
-def mute(stage: Stage, kind: str, for_s: float) -> None:
-    """Requests are taken and not answered; the stream breaks, so that there are some."""
+def mute(stage: Stage, kind: str, for_s: float, breaks: bool = True) -> None:
+    """Requests are taken and not answered. The stream breaks, so that there are some; else it goes on to its agreed end."""
     _impair(stage, kind, for_s, RECOVER_S + 20.0)
     stage.broken.mutes[kind] = stage.world.clock.now() + for_s
-    _reader(stage, lambda reader: reader.cut(kind))
+    if breaks:
+        _reader(stage, lambda reader: reader.cut(kind))
 
 
 @verb("refuse-reads")

@@ -11,7 +11,7 @@ from ..core.events import ActorCrashed, ItemsWithdrawn
 from ..core.model import Item, ParentKey, Policy
 from ..core.ports import Call
 from ..core.quota import SPACING
-from ..messages import CallEnded, CloseUp, RepairsWanted
+from ..messages import CallEnded, CloseUp, PauseWanted, RepairsWanted
 from ..sim.backend import Answer, Repair
 from .court import Court, Oracle, actor_of
 
@@ -202,6 +202,7 @@ class Held(Oracle):
     def attend(self) -> None:
         self._since: dict[ParentKey, tuple[float, str]] = {}
         self.court.on_material.append(lambda parent, kind: self._judge(parent))
+        self.court.hear(PauseWanted, lambda _, wish: self._judge(wish.parent))
         self.stage.backend.on_send.append(self._sent)
 
     def begin_life(self) -> None:
@@ -218,7 +219,7 @@ class Held(Oracle):
     def _sent(self, call: Call) -> None:
         for parent in sorted({item.parent for item in call.items}):
             held = self._since.get(parent)
-            if held is None:
+            if held is None or not why_held(self.court, parent):  # a person's pause ends by the clock
                 continue
             policy = self.court.policy(parent)
             since_s = max(held[0], self.now - 60.0)
@@ -327,6 +328,8 @@ def why_held(court: Court, parent: ParentKey) -> str:
     total, eligible = len(court.mirror.by_parent.get(parent, {})), court.mirror.eligible(parent)
     if record is not None and record.spec.paused:
         return "it is paused"
+    if court.paused(parent):
+        return "a person has paused it"
     if record is not None and record.deleting:
         return "it is being deleted"
     if not policy.repair_enabled:

@@ -13,7 +13,7 @@ from ..core.events import ActorRestarted
 from ..core.model import Child, Item, ParentKey
 from ..core.ports import Call
 from ..core.quota import SPACING
-from ..messages import ItemAnswer, ItemsAnswered, RepairsWanted
+from ..messages import ItemAnswer, ItemsAnswered, PauseWanted, RepairsWanted
 from .court import Oracle, actor_of
 from .oracles_backend import why_held
 
@@ -195,6 +195,7 @@ class AskedSoon(Oracle):
         self.stage.listen(ActorRestarted, self._restarted)
         self.court.hear(RepairsWanted, self._wish)
         self.court.hear(ItemsAnswered, self._told)
+        self.court.hear(PauseWanted, self._paused)
         self.stage.world.after(LOOK_EVERY_S, self._look)
 
     def begin_life(self) -> None:
@@ -202,7 +203,10 @@ class AskedSoon(Oracle):
             memory.clear()
 
     def _news(self, parent: ParentKey) -> None:
-        self._news_s[parent] = self.now
+        self._news_s[parent] = max(self.now, self._news_s.get(parent, -1.0))
+
+    def _paused(self, _actor: str, wish: PauseWanted) -> None:
+        self._news_s[wish.parent] = max(self.now, wish.until_s)  # to its end: that is news, too
 
     def _restarted(self, fact: ActorRestarted) -> None:
         for parent in self.court.mirror.parents:

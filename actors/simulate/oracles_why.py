@@ -16,7 +16,7 @@ from ..core.events import ActorCrashed, Reconciled
 from ..core.model import ParentKey, Plan
 from ..core.ports import Call, Objects
 from ..core.why import Answer
-from ..insight.collector import Collector
+from ..insight.collector import Collector, cluster_seen
 from ..messages import (
     AskAgain,
     BackendState,
@@ -26,10 +26,12 @@ from ..messages import (
     StatusAnswered,
     StatusWanted,
 )
-from .court import Oracle, counted, key_of
-from .whyworld import WhyWorld
+from .court import Oracle, actor_of, counted, key_of
+from .stage import NAMESPACE, Stage
+from .steps import verb
+from .whyworld import WhyWorld, mail_of
 
-__all__ = ["WHY_ORACLES"]
+__all__ = ["WHY_ORACLES", "WhyTrue"]
 
 EVERY_S = 20.0
 """The mean time between two looks, some five in a run: all of this file costs a run a few hundredths of its time."""
@@ -38,6 +40,9 @@ AFTERWARDS_S = 100.0
 NEWS_SHARE = 0.03
 """How often news are followed by a look: what lasts for milliseconds is not met otherwise."""
 NEWS_WITHIN_S = 0.6
+UNTIL_SHARE = 0.2
+"""How often it is asked again at the very instant until which a gate is said to be shut, where that is near."""
+UNTIL_MAX_S = 60.0
 SLACK_S = 1.0
 QUIET_MARGIN_S = 7.0
 """Beyond its agreed end a watch may live for 5 s, and a new one takes a round trip to prove itself."""
@@ -60,6 +65,7 @@ class WhyTrue(Oracle):
         self.named: dict[str, int] = {}
         """How often each code was named."""
         self.world = WhyWorld(self.court)
+        self.world.complain = self.no
         self._collector: Collector | None = None
         self.court.on_material.append(self._material)
         self._later()
@@ -71,9 +77,6 @@ class WhyTrue(Oracle):
         assert reader is not None
         self._collector = Collector(system, reader.heard_s, self.stage.settings.watch_s + QUIET_MARGIN_S)
 
-    def end_life(self) -> None:
-        self._collector = None
-
     def _later(self) -> None:
         every_s = AFTERWARDS_S if self.stage.chaos_over else EVERY_S
         self.stage.world.after(self.world.draws.expovariate(1 / every_s), self._sample)
@@ -82,21 +85,27 @@ class WhyTrue(Oracle):
         self._later()
         parents = sorted(self.stage.truth.parents)
         if parents:
-            self._look(self.world.draws.choice([key for key in parents if not self._right(key)] or parents))
+            self.look(self.world.draws.choice([key for key in parents if not self._right(key)] or parents))
 
     def _material(self, parent: ParentKey, _kind: str) -> None:
         if self.world.draws.random() < NEWS_SHARE:
             within_s = self.world.draws.random() * NEWS_WITHIN_S
-            self.stage.world.after(within_s, lambda: self._look(parent))
+            self.stage.world.after(within_s, lambda: self.look(parent))
 
-    def _look(self, parent: ParentKey) -> None:
+    def look(self, parent: ParentKey, child: str = "") -> None:
+        """Ask, of that parent and of the child (of one in trouble, where none is named), and judge what is answered.
+
+        Nobody is asked while there is no process, or one that stands still.
+        """
         process, collector = self.stage.process, self._collector
         if process is None or process.frozen or not process.alive or collector is None:
-            return  # nobody is there to be asked
-        self._judge(collector.why(parent))
+            return
         sick = [node.name for node in self.stage.truth.children(parent) if node.healthy is not True]
-        if sick:
-            self._judge(collector.why(parent, self.world.draws.choice(sick)))
+        if not child and not sick:
+            self._judge(collector.why(parent))
+            return
+        for answer in collector.both(parent, child or self.world.draws.choice(sick)):
+            self._judge(answer)
 
     def _judge(self, answer: Answer) -> None:
         self.exercised += 1
@@ -106,6 +115,13 @@ class WhyTrue(Oracle):
         if wrong:
             asked = f"{answer.situation.key} {answer.child}".strip()
             self.no(f"why {asked}: {code} ({answer.first.text}), but {wrong}")
+        until_s = answer.first.until_s
+        if (
+            until_s is not None
+            and self.now < until_s < self.now + UNTIL_MAX_S
+            and self.world.draws.random() < UNTIL_SHARE
+        ):
+            self.stage.world.after(until_s - self.now, lambda: self.look(answer.situation.key))
 
     def _right(self, parent: ParentKey) -> bool:
         status = self.stage.status(parent) or {}
@@ -133,6 +149,14 @@ class WhyTrue(Oracle):
             if node.healthy is False and known:
                 return f"{node.name} has been unhealthy since {node.since_s:.3f} s"
         return ""
+
+
+@verb("ask-why")
+def ask_why(stage: Stage, name: str, child: str = "") -> None:
+    """Somebody asks why, of that parent and of this or one of its children, and the answers are judged."""
+    for oracle in stage.run.court.oracles:
+        if isinstance(oracle, WhyTrue):
+            oracle.look(ParentKey(NAMESPACE, name), child)
 
 
 @define(eq=False)
@@ -197,22 +221,25 @@ class PlanHolds(Oracle):
         if process is None or process.frozen or not process.alive or collector is None or parent in self._plans:
             return
         actor = collector.cluster(parent)
-        plan = actor.plan() if actor is not None else None
-        situation = collector.situation(parent) if plan is not None else None
-        if actor is None or plan is None or situation is None or situation.cluster is None or situation.actor.mailbox:
+        if actor is None or any(mail_of(self.stage.system, name) for name in (actor_of(parent), "gateway", "status")):
             return
-        foretold = _Foretold(plan, not same(plan.status, actor.standing), situation.cluster.asked)
-        if situation.cluster.writing or situation.gateway_actor.mailbox or situation.status_actor.mailbox:
-            return  # earlier wishes are on their way: which of them is the plan's could not be told
-        if situation.cluster.debounce_s is not None:
+        cluster = cluster_seen(actor)
+        if cluster.writing:
+            return  # an earlier wish is on its way, as above: which of them is the plan's could not be told
+        plan = actor.plan()
+        if plan is None:
+            return
+        foretold = _Foretold(plan, not same(plan.status, actor.standing), cluster.asked)
+        if cluster.debounce_s is not None:
             self._plans[parent] = foretold
-        elif situation.cluster.turned_down is None and (foretold.changes or foretold.keys != foretold.asked):
+        elif cluster.turned_down is None and (foretold.changes or foretold.keys != foretold.asked):
             what = brief(differences(actor.standing, plan.status))
             self.no(f"{parent}: nobody is about to look, and the plan is {what} and {len(foretold.keys)} repairs")
 
     # --- what comes of it ---------------------------------------------------------------------------------------------
     def _input(self, actor: str, _message: Any) -> None:
-        self._drop(actor)
+        if self._plans or self._writes or self._calls:  # nearly always there is none
+            self._drop(actor)
 
     def _drop(self, actor: str) -> None:
         if actor.startswith("cluster/"):

@@ -36,6 +36,8 @@ def batch_page(
         _coverage("faults", [row for row in total.coverage() if row.what == "fault"], thin, "fired", "fault"),
         "<h2>Oracles</h2><p>How often each had something to judge, and in how many seeds.</p>",
         _coverage("oracles", [row for row in total.coverage() if row.what == "oracle"], thin, "judged", "promise"),
+        "<h2>Gates</h2><p>How often <code>why</code> named each, which was then true, and in how many seeds.</p>",
+        _coverage("gates", [row for row in total.coverage() if row.what == "gate"], thin, "named", "what is so"),
     ]
     return page(f"Simulation, {span}: {word}", "\n".join(part for part in parts if part))
 
@@ -97,7 +99,13 @@ def _coverage(name: str, rows: Iterable[Coverage], thin: Sequence[Coverage], ver
     lines = []
     for row in rows:
         width = 100 * math.log(1 + row.count) / math.log(1 + most) if most else 0.0
-        kind = "thin" if row in thin or (row.what == "oracle" and not row.count) else "" if row.asked else "off"
+        kind = (
+            "thin"
+            if row in thin or (row.what == "oracle" and not row.count)
+            else ""
+            if row.asked or row.count
+            else "off"
+        )
         lines.append(
             f'<tr class="{kind}"><td><b>{escape(row.id)}</b></td><td>{escape(row.name)}</td>'
             f'<td class="number">{row.count:,}</td><td class="number">{row.seeds:,}</td>'

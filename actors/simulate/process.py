@@ -277,6 +277,8 @@ class Process:
         """When it last ran on after a frost."""
         self._wedge: tuple[str, str] | None = None
         """(prefix of the actor's name, the fault's id)"""
+        self.hanging: set[str] = set()
+        """The actors that are in a turn which does not come back, until the watchdog has found them."""
 
     # --- the Dispatcher interface -------------------------------------------------------------------------------------
     def facts(self, fact: Fact) -> None:
@@ -375,9 +377,12 @@ class Process:
         fault = self._wedge[1] if self._wedge is not None else ""
         self._wedge = None
         incarnation, name = cell.ctx.incarnation, cell.name
+        self.hanging.add(name)
+        cell.busy_since_s = self.clock.now()  # as its thread would have, when it began
         self.probe.on_strike(Strike(actor=name, where="wedge", fault=fault), name)
 
         def found() -> None:
+            self.hanging.discard(name)
             self.facts(ActorWedged(actor=name, message="planted", busy_s=WEDGE_AFTER_S))
             if name in VITAL:
                 self.fatal(name, TimeoutError(f"{name} has not come back"))

@@ -33,7 +33,7 @@ from .oracles_process import PROCESS_ORACLES
 from .oracles_reading import READING_ORACLES
 from .oracles_served import SERVED_ORACLES
 from .oracles_status import STATUS_ORACLES
-from .oracles_why import WHY_ORACLES
+from .oracles_why import WHY_ORACLES, WhyTrue
 from .oracles_writes import WRITE_ORACLES
 from .process import Strike
 from .script import Script
@@ -55,7 +55,7 @@ TURNS_PER_SECOND_MAX = 20_000
 
 @frozen(kw_only=True)
 class Result:
-    """What came of one seed. ``fired`` counts by fault, ``exercised`` by oracle."""
+    """What came of one seed. ``fired`` counts by fault, ``exercised`` by oracle, ``named`` by gate of ``why``."""
 
     seed: int
     breaches: tuple[Breach, ...]
@@ -67,6 +67,7 @@ class Result:
     calls: int
     repairs: int
     writes: int
+    named: dict[str, int] = field(factory=dict)
     story: tuple[str, ...] = ()
     steps: int = 0
 
@@ -318,6 +319,7 @@ class Run:
             calls=len(stage.backend_model.arrivals),
             repairs=len(stage.backend_model.repairs),
             writes=stage.writer.writes_count,
+            named=dict(next((oracle.named for oracle in self.court.oracles if isinstance(oracle, WhyTrue)), {})),
             story=tuple(self.story()) if self.court.breaches else (),
             steps=len(self.script.steps),
         )

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from ..core.model import ParentKey
+from ..messages import PauseWanted
 from .stage import CLUSTERS, NAMESPACE, PLURALS, Stage
 
 __all__ = ["VERBS", "Step", "verb"]
@@ -128,6 +129,14 @@ def fail_cluster(stage: Stage, name: str) -> None:
 def touch_cluster(stage: Stage, name: str, text: str) -> None:
     """Somebody labels the parent: a new version that changes nothing for us."""
     stage.touch(CLUSTERS, name, {"metadata": {"labels": {"touched": text}}})
+
+
+@verb("pause-by-command")
+def pause_by_command(stage: Stage, name: str, for_s: float) -> None:
+    """A person at the shell holds the parent's repairs for a while."""
+    directory = stage.system.refs.get("directory") if stage.system is not None else None
+    if directory is not None:
+        directory.tell(PauseWanted(parent=_key(name), until_s=stage.world.clock.now() + for_s))
 
 
 @verb("overwrite-status")

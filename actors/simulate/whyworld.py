@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -32,14 +33,25 @@ from ..messages import (
     StatusWanted,
     WriteEnded,
 )
+from ..tree import System
 from .court import Court, actor_of
 
-__all__ = ["WhyWorld"]
+__all__ = ["WhyWorld", "mail_of"]
 
 EPS_S = 0.002
 LATE_S = 1.0
 """Two round trips and a turn: what is not told yet is told by then."""
 _REFUSALS = (Invalid, Forbidden, Unauthorized, NotFound)
+
+
+def mail_of(system: System | None, actor: str) -> int:
+    """How many messages wait for that actor; 0 where there is none."""
+    if system is None:
+        return 0
+    cell = cell_of(system.refs.get(actor))
+    if cell is None and (directory := cell_of(system.refs.get("directory"))) is not None:
+        cell = cell_of(directory.children.get(actor))
+    return 0 if cell is None else cell.actor_inbox.depth()
 
 
 class WhyWorld:
@@ -49,6 +61,8 @@ class WhyWorld:
         self.court = court
         self.stage = court.stage
         self.draws = Random(f"why/{self.stage.settings.seed}")  # noqa: S311  the seed is the point
+        self.complain: Callable[[str], None] = lambda text: None
+        """Told where a gate that was named turns out wrong a moment later."""
         self.forget()
         for kind in (Objects, StatusAnswered, ItemsAnswered, BackendState):
             court.hear(kind, self._input)
@@ -160,11 +174,12 @@ class WhyWorld:
     # --- what is asked of it ------------------------------------------------------------------------------------------
     def mail(self, actor: str) -> int:
         """How many messages wait for that actor."""
-        system = self.stage.system
-        cell = cell_of(system.refs.get(actor)) if system is not None else None
-        if cell is None and system is not None and (directory := cell_of(system.refs.get("directory"))) is not None:
-            cell = cell_of(directory.children.get(actor))
-        return 0 if cell is None else cell.actor_inbox.depth()
+        return mail_of(self.stage.system, actor)
+
+    def ails(self, actor: str) -> bool:
+        """Whether that actor has died and was not restarted, or hangs in a message."""
+        process = self.stage.process
+        return actor in self.down or (process is not None and actor in process.hanging)
 
     def calm(self, *parts: str, for_s: float = 30.0) -> bool:
         """Whether none of these was impaired lately."""
@@ -232,12 +247,12 @@ class WhyWorld:
 
     def watcher_down(self, answer: Answer) -> str:
         """It has died, or hangs."""
-        return "" if any(f"watcher/{kind}" in self.down for kind in self._kinds(answer)) else "it runs"
+        return "" if any(self.ails(f"watcher/{kind}") for kind in self._kinds(answer)) else "it runs"
 
     def directory_held(self, answer: Answer) -> str:
         """It has died, or has mail; or its word is on the way."""
         held = ("directory", *(f"watcher/{kind}" for kind in self.court.kinds))
-        return "" if any(self.mail(each) or each in self.down for each in held) else "it runs, and has read all"
+        return "" if any(self.mail(each) or self.ails(each) for each in held) else "it runs, and has read all"
 
     def quarantined(self, answer: Answer) -> str:
         """The court knows who is."""
@@ -246,6 +261,16 @@ class WhyWorld:
     def restarting(self, answer: Answer) -> str:
         """It has died and was not restarted."""
         return "" if actor_of(answer.situation.key) in self.down else "it runs"
+
+    def wedged(self, answer: Answer) -> str:
+        """It hangs."""
+        process = self.stage.process
+        hangs = process is not None and actor_of(answer.situation.key) in process.hanging
+        return "" if hangs else "it comes back from each message"
+
+    def command_pause(self, answer: Answer) -> str:
+        """Somebody has paused it, and the time is not over."""
+        return "" if self.court.paused(answer.situation.key) else "nobody has paused it"
 
     def waking(self, answer: Answer) -> str:
         """There is none, or it is about to sleep."""
@@ -284,7 +309,7 @@ class WhyWorld:
     def status_queued(self, answer: Answer) -> str:
         """A wish has no answer, and no write of it is under way."""
         key = answer.situation.key
-        known = key in self.wished or self.mail("status") or "status" in self.down
+        known = key in self.wished or self.mail("status") or self.ails("status")
         return "" if known else "no wish of it is open"
 
     def status_writing(self, answer: Answer) -> str:
@@ -363,7 +388,7 @@ class WhyWorld:
 
     def gateway_held(self, answer: Answer) -> str:
         """It is down, or has mail."""
-        return "" if self.mail("gateway") or "gateway" in self.down else "it is up and has no mail"
+        return "" if self.mail("gateway") or self.ails("gateway") else "it is up and has no mail"
 
     def call_in_flight(self, answer: Answer) -> str:
         """A call with one of its children is under way."""
@@ -428,8 +453,20 @@ class WhyWorld:
         """Nothing holds the next call: it leaves at this instant, or has just left."""
         if not self.asked.get(answer.situation.key):
             return "it has asked for nothing"
-        last_s = self.sent[-1][0] if self.sent else -math.inf
-        return "" if self.mail("gateway") or self.now - last_s < LATE_S else f"the last call left at {last_s}"
+        if not self.mail("gateway") and self.now - self._last_sent_s() >= LATE_S:
+            self.stage.world.after(EPS_S, partial(self._has_left, self.now, self.stage.lives))
+        return ""
+
+    def _last_sent_s(self) -> float:
+        return self.sent[-1][0] if self.sent else -math.inf
+
+    def _has_left(self, at_s: float, life: int) -> None:
+        """Where the gateway was to act at that very instant, by its own clock, it has."""
+        process = self.stage.process
+        elsewhere = process is None or process.frozen or self.stage.lives != life or self.draining
+        if elsewhere or self.mail("gateway") or self.ails("gateway") or self._last_sent_s() >= at_s:
+            return
+        self.complain(f"why: queued at {at_s}, and no call left then; the last at {self._last_sent_s()}")
 
 
 _BUGS = frozenset({"overlooked", "not-asked"})
@@ -437,6 +474,7 @@ _PREDICATES: dict[str, Callable[[WhyWorld, Answer], str]] = {
     "ending": WhyWorld.ending, "not-listed": WhyWorld.not_listed, "no-parent": WhyWorld.no_parent,
     "no-child": WhyWorld.no_child, "stream-down": WhyWorld.stream_down, "stream-quiet": WhyWorld.stream_quiet,
     "watcher-down": WhyWorld.watcher_down, "directory-held": WhyWorld.directory_held,
+    "wedged": WhyWorld.wedged, "command-pause": WhyWorld.command_pause,
     "quarantined": WhyWorld.quarantined, "restarting": WhyWorld.restarting, "waking": WhyWorld.waking,
     "refilling": WhyWorld.refilling, "mail-waiting": WhyWorld.mail_waiting, "news-waiting": WhyWorld.news_waiting,
     "debounce": WhyWorld.debounce, "status-queued": WhyWorld.status_queued, "status-writing": WhyWorld.status_writing,

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from actors.core.gates import GATES
 from actors.ops.crew import Crew, CrewError
-from actors.ops.simulate_words import as_document, batch_lines
+from actors.ops.simulate_words import as_document, batch_lines, coverage_lines
 from actors.simulate import batch
 from actors.simulate.batch import CANARIES, BatchResult, run_batch
 from actors.simulate.catalogue import CATALOGUE
@@ -100,10 +102,26 @@ def test_the_stories_of_some_failures_are_kept_and_the_seeds_of_all(monkeypatch:
 
 
 # --- coverage ---------------------------------------------------------------------------------------------------------
-def test_every_fault_and_every_oracle_has_its_row() -> None:
+def test_every_fault_every_oracle_and_every_gate_has_its_row() -> None:
     rows = BatchResult().coverage()
 
-    assert [row.id for row in rows] == [*CATALOGUE, *(oracle.name for oracle in ORACLES)]
+    assert [row.id for row in rows] == [
+        *CATALOGUE,
+        *(oracle.name for oracle in ORACLES),
+        *(gate.code for gate in GATES),
+    ]
+
+
+def test_the_gates_tell_in_how_many_seeds_they_were_named_and_in_which_first() -> None:
+    total = BatchResult()
+    for seed, named in ((3, {"quota": 2}), (4, {"quota": 1, "valve": 5}), (5, {})):
+        total.add(evolve(result(seed), named=named))
+    rows = {row.id: (row.count, row.seeds, row.first) for row in total.coverage() if row.what == "gate"}
+
+    assert ((3, 2, 3), (5, 1, 4), (0, 0, None)) == (rows["quota"], rows["valve"], rows["paused"])
+    assert not [row for row in total.thin(0) if row.what == "gate"], "a seed need not reach any certain gate"
+    lines = coverage_lines(total.coverage())
+    assert any(line.split()[:4] == ["quota", "3", "2", "3"] for line in lines)
 
 
 def test_a_fault_that_fired_less_often_than_asked_is_thin_and_so_is_an_idle_oracle() -> None:

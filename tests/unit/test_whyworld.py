@@ -58,6 +58,64 @@ def test_it_has_failed_though_a_good_answer_comes_later(world: Any, ended_s: flo
     assert breaker(at(world, ended_s + 10.0)) == wrong
 
 
+KEY = ParentKey("ns", "c")
+
+
+@pytest.fixture
+def gateway(world: Any) -> Any:
+    """A gateway that has read all, and to whom c has said what it wants; what is looked at later is in ``later``."""
+    world.later, world.complaints = [], []
+    world.stage.world.after = lambda delay_s, look: world.later.append(look)
+    world.stage.system, world.stage.lives = None, 1
+    world.stage.process = SimpleNamespace(frozen=False, hanging=set())
+    world.complain = world.complaints.append
+    world.asked[KEY] = {"uid": "key"}
+    return at(world, 20.0)
+
+
+def queued(world: Any) -> str:
+    situation = Situation(now_s=world.now, key=KEY)
+    return str(world.holds(Answer(situation=situation, child="", first=Shut(code="queued", text="it leaves now"))))
+
+
+@pytest.mark.parametrize(("leaves", "complaints"), [(True, 0), (False, 1)])
+def test_a_repair_that_nothing_holds_leaves_at_that_instant(gateway: Any, leaves: bool, complaints: int) -> None:
+    assert queued(gateway) == ""
+    if leaves:
+        gateway._sent(CALL)
+    for look in gateway.later:
+        look()
+
+    assert len(gateway.later) == 1
+    assert len(gateway.complaints) == complaints
+
+
+@pytest.mark.parametrize("excuse", ["hangs", "is frozen", "drains", "has begun anew"])
+def test_a_gateway_that_cannot_act_is_not_blamed(gateway: Any, excuse: str) -> None:
+    assert queued(gateway) == ""
+    if excuse == "hangs":
+        gateway.stage.process.hanging.add("gateway")
+    elif excuse == "is frozen":
+        gateway.stage.process.frozen = True
+    elif excuse == "drains":
+        gateway.draining = True
+    else:
+        gateway.stage.lives = 2
+    gateway.later[0]()
+
+    assert gateway.complaints == []
+
+
+def test_who_hangs_is_wedged_and_nobody_else(gateway: Any) -> None:
+    def wedged() -> str:
+        shut = Shut(code="wedged", text="it has not come back")
+        return str(gateway.holds(Answer(situation=Situation(now_s=20.0, key=KEY), child="", first=shut)))
+
+    assert wedged() == "it comes back from each message"
+    gateway.stage.process.hanging.add("cluster/ns/c")
+    assert wedged() == ""
+
+
 def test_an_error_is_a_failure(world: Any) -> None:
     world._call_ended("gateway", CallEnded(call="c", outcome=Outcome(None, Unavailable("no"))))
 

@@ -10,8 +10,11 @@ import pytest
 from actors.core.model import ParentKey
 from actors.core.quantity import Quota
 from actors.core.whylog import ENTRIES_MAX, TOLD
+from actors.insight.collector import Collector
 from actors.ops.inspect.page import PARTS, renewed
 from actors.ops.inspect.registry import CommandError
+
+KEY = ParentKey("default", "c0")
 
 
 def test_a_parent_that_is_right_is_converged(operator: Any) -> None:
@@ -106,6 +109,32 @@ def test_the_plan_is_what_is_done_next(operator: Any) -> None:
 
 def test_an_operator_that_writes_is_no_shadow(operator: Any) -> None:
     assert operator.do("shadow")["shadow"] is False
+
+
+def test_of_a_parent_and_a_child_at_one_instant_the_same_is_said_as_of_each(operator: Any) -> None:
+    operator.fleet.report("c0-n0", False)
+    operator.fleet.run(0.05)
+    collector = Collector(operator.system)
+    for child in ("c0-n0", "ComputeNode/c0-n1", "nobody"):
+        both = collector.both(KEY, child)
+
+        assert [each.as_json(0.0) for each in both] == [
+            collector.why(KEY).as_json(0.0), collector.why(KEY, child).as_json(0.0)
+        ]  # fmt: skip
+    uid = next(iter(operator.system.store.children["ComputeNode"].of(KEY)))
+    assert "no-child" != collector.why(KEY, uid).first.code, "by its uid, too"
+
+
+def test_an_operator_that_is_being_stopped_says_so_from_the_first_to_the_last(operator: Any) -> None:
+    operator.system.stop()
+    codes = set()
+    while not operator.system.stopped:
+        assert operator.world.step()
+        if operator.look.behaviour("root") is not None and operator.look.behaviour("root")._stopping is not None:
+            codes.add(operator.do("why c0")["code"])
+
+    assert {"ending"} == codes
+    assert "ending" == operator.do("why c0")["code"]
 
 
 def test_why_answers_while_every_actor_is_held(operator: Any) -> None:
