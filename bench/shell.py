@@ -1,39 +1,58 @@
-"""What looking inside costs: each passive command at 10,000 parents, and messages with nothing attached and with a tap.
+"""What looking inside costs: each passive command at 10,000 parents, an attached tap, and the shell while nobody asks.
 
-    python -m bench.shell [--parents 10000] [--children 10] [--changes 20000] [--rounds 5]
+    python -m bench.shell [--parents 10000] [--children 10] [--rounds 5] [--seeds 3]
 
-The real tree on the real dispatcher, with ports in memory that answer at once. Commands: CPU milliseconds of this process, the
-median of ``--rounds``, with the operator at rest. Messages: CPU microseconds for each change of a node at 100 parents, off and
-on in turns in the same run; what is far below the noise of that is worked out from its parts as well.
+Three figures, each measured and none worked out:
+
+- A passive command: CPU milliseconds of its thread, the median of ``--rounds``, on the real tree and dispatcher at rest.
+- The shell while nobody asks: the CPU time of its thread in ``--idle`` seconds at ``--parents``, as a part of one processor. It
+  looks for callers, and each ten seconds at how much every actor has handled.
+- What is done for each message (``tap``) and each fact (what is remembered for ``history``, ``failures``, ``batches``): machine
+  instructions for each change of a node, with and without, the same work in processes of their own under valgrind's
+  cachegrind, which must be there; the median of ``--seeds`` seeds of Python's hashes. Times of so little drown in the
+  noise of any machine. The operator is ``straight``'s: its actors alone, as busy as one processor can make them.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
+import re
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 from attrs import frozen
 from rich.console import Console
 from rich.table import Table
 
-from actors.actor import Behaviour, Cell
-from actors.core.events import Fact, Reconciled, StatusWritten
-from actors.mailbox import using
+from actors.core.ports import Backend
+from actors.ops.inspect.calls import SeenBackend
 from actors.ops.inspect.commands import REGISTRY, perform
-from actors.ops.inspect.inspection import SAMPLES_EVERY_S, Inspection, cell_of
+from actors.ops.inspect.inspection import Inspection
 from actors.ops.inspect.memory import Memory
 from actors.ops.inspect.registry import Answer, Caller, Level
+from actors.ops.inspect.server import ShellServer
 from actors.ops.inspect.tapping import Tap
-from actors.sim.world import World
 from bench.recording import Run
+from bench.straight import Load, Operator, Straight
 
 CALLER = Caller(uid=0, pid=1)
 NO_COMMAND = ("bundle",)  # all the others, one after the other
 COMMAND_MAX_MS, TAP_MAX, NOTHING_MAX = 50.0, 0.02, 0.005
+SLICE = 2_000  # changes between two readings by a tap: a twentieth of a second and more
+WARM, MEASURED = 1, 4  # slices
+LOADS = {
+    "few parents": Load(parents=100, children=20, per_s=25_000),  # many changes meet in one look
+    "many parents": Load(parents=1_000, children=10, per_s=8_000),  # each change is a look of its own
+}
+MODES = ("bare", "remembering", "tapped")
 
 
 @frozen
@@ -52,24 +71,19 @@ class Cost:
 
 
 def cpu_s(act: Callable[[], object], rounds: int) -> float:
-    """The median CPU seconds of this process for ``act``."""
+    """The median CPU seconds of this thread for ``act``: what the operator's own threads do meanwhile is not the command's."""
     took = []
+    gc.collect()
     for _ in range(rounds):
-        gc.collect()
-        began_s = time.process_time()
+        began_s = time.thread_time()
         act()
-        took.append(time.process_time() - began_s)
+        took.append(time.thread_time() - began_s)
     return statistics.median(took)
 
 
-def end(run: Run) -> None:
-    """Stop its threads."""
-    run.recorder.control("stop", run.system.stop)
-    run.dispatcher.stop()
-
-
-def commands(parents: int, children: int, rounds: int) -> list[Cost]:
-    """Each passive command on so many parents that are awake."""
+# --- at rest ----------------------------------------------------------------------------------------------------------
+def at_rest(parents: int, children: int, rounds: int, idle_s: float) -> list[Cost]:
+    """Each passive command on so many parents that are awake, and the server's thread while nobody asks."""
     run = Run(parents, children)
     look = Inspection(run.system, run.dispatcher, memory=Memory(run.dispatcher.clock))
     look.sample()
@@ -87,104 +101,102 @@ def commands(parents: int, children: int, rounds: int) -> list[Cost]:
             assert isinstance(perform(look, words, CALLER), Answer)
 
         costs.append(Cost(" ".join(words), 1000 * cpu_s(act, rounds), COMMAND_MAX_MS, "ms"))
-    end(run)
+    part = listening(look, idle_s)
+    run.recorder.control("stop", run.system.stop)
+    run.dispatcher.stop()
+    return [*costs, Cost("nothing attached: the shell listens", 100 * part, 100 * NOTHING_MAX, "%")]
+
+
+def listening(look: Inspection, idle_s: float) -> float:
+    """The part of one processor that the server's thread takes while nobody asks."""
+    with tempfile.TemporaryDirectory(prefix="mu") as folder:
+        Path(folder).chmod(0o700)
+        server = ShellServer(look, Path(folder) / "s.sock")
+        server.start()
+        ident = server._thread.ident  # noqa: SLF001  its clock is asked for
+        assert ident is not None
+        clock = time.pthread_getcpuclockid(ident)
+        began_s = time.monotonic()
+        time.sleep(idle_s)
+        took_s, while_s = time.clock_gettime(clock), time.monotonic() - began_s
+        server.stop()
+    return took_s / while_s
+
+
+# --- at work ----------------------------------------------------------------------------------------------------------
+def work(mode: str, load: str, slices: int) -> None:
+    """So many slices of changes, in that mode: what is counted from outside."""
+    memory: list[Memory] = []
+
+    def wrap(world: Straight, backend: Backend) -> Backend:
+        if mode == "bare":
+            return backend
+        memory.append(Memory(world.clock))
+        return SeenBackend(backend, world.clock, memory[0].calls)
+
+    operator = Operator(LOADS[load], wrap)
+    tap = None
+    if memory:
+        operator.world.sink = memory[0]
+    if mode == "tapped":
+        look = Inspection(operator.system, operator.world, memory=memory[0])
+        tap = Tap(look, pattern="*", message="", count_max=10**9, for_s=1e9, rate_max=100)
+    for _ in range(slices):
+        operator.change(SLICE)
+        if tap is not None:
+            tap.take()
+    if tap is not None:
+        tap.close()
+
+
+def instructions(mode: str, load: str, seed: int) -> float:
+    """Machine instructions for each change: a long run less a short one, so that the start is in neither."""
+    counts = []
+    for slices in (WARM, WARM + MEASURED):
+        command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={os.devnull}"]
+        command += [sys.executable, "-m", "bench.shell", "--work", mode, load, str(slices)]
+        environ = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
+        assert found is not None, done.stderr[-2000:]
+        counts.append(int(found[1].replace(",", "")))
+    return (counts[1] - counts[0]) / (MEASURED * SLICE)
+
+
+def at_work(seeds: int) -> list[Cost]:
+    """What a tap on every actor adds, and what is remembered all the time."""
+    costs = []
+    for load in LOADS:
+        counts = {mode: [instructions(mode, load, seed) for seed in range(seeds)] for mode in MODES}
+
+        def more(on: str, off: str, counts: dict[str, list[float]] = counts) -> float:
+            return 100 * (statistics.median(counts[on]) / statistics.median(counts[off]) - 1)
+
+        bare = statistics.median(counts["bare"])
+        costs.append(Cost(f"{load}: a change, thousand instructions", bare / 1000, float("inf"), ""))
+        costs.append(Cost(f"{load}: what is remembered", more("remembering", "bare"), float("inf"), "%"))
+        costs.append(Cost(f"{load}: a tap on every actor", more("tapped", "remembering"), 100 * TAP_MAX, "%"))
     return costs
-
-
-def messages(changes: int, rounds: int) -> list[Cost]:
-    """Changes with nothing attached, and with a tap on every actor."""
-    run = Run(100, 20)
-    memory = Memory(run.dispatcher.clock)
-    look = Inspection(run.system, run.dispatcher, memory=memory)
-    version = 10
-    plain_s, heard_s, tapped_s, seen = [], [], [], 0
-    facts: list[Fact] = []
-    quiet_facts = run.dispatcher.facts
-
-    def change() -> float:
-        nonlocal version
-        version += 10 * changes
-        gc.collect()
-        return run.change(changes, version)
-
-    change()
-    for _ in range(rounds):
-        run.facts.clear()
-        plain_s.append(change())
-        facts = list(run.facts)
-        run.dispatcher.facts = Memory(run.dispatcher.clock, quiet_facts)
-        heard_s.append(change())
-        run.dispatcher.facts = quiet_facts
-        tap = Tap(look, pattern="*", message="", count_max=10**9, for_s=600.0, rate_max=100)
-        tapped_s.append(change())
-        seen += tap.close()["seen"]
-    plain = statistics.median(plain_s)
-    tap_part = statistics.median(on / off for on, off in zip(tapped_s, plain_s, strict=True)) - 1
-    heard_part = statistics.median(on / off for on, off in zip(heard_s, plain_s, strict=True)) - 1
-    per_change = seen / rounds / changes
-    tapped = _tapped_s(look)
-    end(run)
-    return [
-        Cost("a change, nothing attached", plain / changes * 1e6, float("inf"), "µs"),
-        Cost("messages for each change", per_change, float("inf"), ""),
-        Cost("facts: on and off in turns (noise: a few %)", 100 * heard_part, float("inf"), "%"),
-        Cost("nothing attached, from its parts", 100 * _nothing(memory, facts, plain), 100 * NOTHING_MAX, "%"),
-        Cost("tap on every actor: on and off in turns", 100 * tap_part, float("inf"), "%"),
-        Cost("tap: a message more costs", tapped * 1e6, float("inf"), "µs"),
-        Cost("tap on every actor, from its parts", 100 * tapped * per_change * changes / plain, 100 * TAP_MAX, "%"),
-    ]
-
-
-def _nothing(memory: Memory, facts: list[Fact], plain_s: float) -> float:
-    """The part that the sink of facts adds to those changes, and a look at 10,000 actors in ten seconds."""
-    routine = facts or [Reconciled(parent="a", cause="b", changed=True), StatusWritten(parent="a", version=1)]
-
-    def tell() -> None:
-        for fact in routine:
-            memory(fact)
-
-    sink_s = cpu_s(tell, 5)
-    handled = {f"cluster/default/c{number}": number for number in range(10_000)}
-    sample_s = cpu_s(lambda: {name: count + 1 for name, count in handled.items()}, 5) * 4  # looking each actor up, too
-    return sink_s / plain_s + sample_s / SAMPLES_EVERY_S
-
-
-class Idle(Behaviour):
-    """Takes whatever comes."""
-
-    def on_receive(self, message: Any) -> Any:
-        """Does nothing with it."""
-
-
-def _tapped_s(look: Inspection, count: int = 200_000) -> float:
-    """Seconds that a tap adds to an actor's handling of one message: beyond its rate, as nearly all are."""
-    world = World()
-    with using(world):
-        ref = Cell.start(name="idle", factory=Idle)
-    world.settle()
-    cell = cell_of(ref)
-    assert cell is not None
-    message = Reconciled(parent="a", cause="b", changed=False)
-
-    def handle() -> None:
-        for _ in range(count):
-            cell._handle(message)  # noqa: SLF001  the seam itself
-
-    bare_s = cpu_s(handle, 5)
-    tap = Tap(look, pattern="root", message="", count_max=10**9, for_s=600.0, rate_max=1)
-    tap.join(cell)
-    tapped_s = cpu_s(handle, 5)
-    tap.close()
-    return (tapped_s - bare_s) / count
 
 
 def main() -> int:
     """Print the table; 1 where a bound is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("parents", 10_000), ("children", 10), ("changes", 20_000), ("rounds", 5)):
+    for name, default in (("parents", 10_000), ("children", 10), ("rounds", 5), ("seeds", 3), ("idle", 21)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    costs = commands(given.parents, given.children, given.rounds) + messages(given.changes, given.rounds)
+    if given.work:
+        mode, load, slices = given.work
+        work(mode, load, int(slices))
+        return 0
+    costs = at_rest(given.parents, given.children, given.rounds, given.idle)
+    if shutil.which("valgrind"):
+        costs += at_work(given.seeds)
+    else:
+        print(
+            "valgrind is not here (Debian: apt install valgrind): what is done for each message and fact is not counted"
+        )
     table = Table("what", "median", "at most", "", box=None)
     for cost in costs:
         bound = "" if cost.bound == float("inf") else f"{cost.bound:g} {cost.unit}"

@@ -3,15 +3,15 @@
 A sink for facts like the log and the metrics, so a ring holds what the structured log holds at debug level, under the same
 names. It costs nothing where nothing happens: no fact is told of a heartbeat, and a parent of which none was told has no ring.
 
-Bounded twice: ``ENTRIES_MAX`` of each parent (what repeats itself is one entry with a count), and ``PARENTS_MAX`` parents,
-of which the one that was quiet longest goes. An entry is a small tuple and a frozen fact of a few short fields: a full ring
-is about 5 kB, all of them about 5 MB.
+Bounded twice: ``ENTRIES_MAX`` of each parent (what repeats itself is one entry with a count), and twice ``PARENTS_MAX``
+parents, of which those that were quiet longest go. An entry is a small tuple or list and a frozen fact of a few short fields:
+a full ring is about 5 kB, all of them about 5 MB.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ from .events import (
 __all__ = ["ENTRIES_MAX", "PARENTS_MAX", "TOLD", "Entry", "WhyLog", "told"]
 
 ENTRIES_MAX = 16  # two or three looks with all that they caused; the log has the rest
-PARENTS_MAX = 1024  # of which something was told lately
+PARENTS_MAX = 512  # of which something was told last; up to twice as many are kept
 CALLS_MAX = 256  # under way, for their answers; more than any ``--calls-in-flight-max`` that makes sense
 TEXT_MAX = 160  # of an error: the log has all of it
 
@@ -69,6 +69,9 @@ TOLD: dict[type[Fact], str] = {
 }
 """Which facts are kept, and what each means. Those of actors are kept where the actor is a parent's."""
 _CLUSTER = "cluster/"
+_Kept = tuple[float, Fact] | list[Any]
+"""(seconds, fact) of what comes once, else [first seconds, last seconds, times, fact, own share of the call]."""
+_Ring = list[_Kept]
 
 
 class Entry(NamedTuple):
@@ -81,76 +84,115 @@ class Entry(NamedTuple):
 
 
 class WhyLog:
-    """Takes facts, from any thread. ``now`` stamps them; ``lock`` guards the rings (no fact is told while it is held)."""
+    """Takes facts, from any thread. ``now`` stamps them; ``lock`` is for what is more than one step.
+
+    A busy operator tells some thousand facts a second, so the way of most of them is short: no lock (a dict's look-up and a
+    list's append are one step each), and nothing is moved to keep the parents in an order. Rings are in two generations: once
+    the young one is full, it becomes the old one, and what was old and has not been told of since is forgotten.
+    """
 
     def __init__(self, now: Callable[[], float], lock: AbstractContextManager[Any]) -> None:
         self._now = now
         self._lock = lock
-        self._rings: OrderedDict[str, list[Entry]] = OrderedDict()
+        self._young: dict[str, _Ring] = {}
+        self._old: dict[str, _Ring] = {}
         self._calls: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self.keepers: dict[type[Fact], Callable[[Any], None]] = dict.fromkeys(TOLD, self._of_actor)
+        """Who takes facts of which class. What is not in it is of no interest here."""
+        for kind in (LookDeferred, Reconciled, Planned, StatusWritten, RepairsAnswered):
+            self.keepers[kind] = self._keep_routine
+        for other in (NewsSuppressed, ValveMoved, EventFailed, StatusFailed):
+            self.keepers[other] = self._of_parent
+        self.keepers |= {CallSent: self._sent, CallAnswered: self._answered}
 
     def __call__(self, fact: Fact) -> None:
         """The ``Facts`` port."""
-        if type(fact) not in TOLD:
-            return
-        now_s = self._now()
-        with self._lock:
-            for parent in self._parents(fact):
-                self._keep(parent, fact, now_s)
+        keep = self.keepers.get(type(fact))
+        if keep is not None:
+            keep(fact)
 
     def history(self, parent: str) -> list[Entry]:
         """What is kept of that parent, the oldest first."""
-        with self._lock:
-            return list(self._rings.get(parent, ()))
+        ring = self._young.get(parent) or self._old.get(parent) or []
+        return [_entry(each, parent) for each in tuple(ring)]
 
     def statistics(self) -> dict[str, int]:
         """How many parents have a ring, and how many entries there are."""
-        with self._lock:
-            return {"parents": len(self._rings), "entries": sum(len(ring) for ring in self._rings.values())}
+        rings = [*self._young.values(), *self._old.values()]
+        return {"parents": len(rings), "entries": sum(map(len, rings))}
 
-    # --- inside -------------------------------------------------------------------------------------------------------
-    def _parents(self, fact: Fact) -> Iterable[str]:
-        """Whose history that fact belongs to."""
-        if isinstance(fact, CallSent):
-            self._calls[fact.call] = tuple(fact.shares)
-            if len(self._calls) > CALLS_MAX:
-                self._calls.popitem(last=False)
-            return fact.shares
-        if isinstance(fact, CallAnswered):
-            return self._calls.pop(fact.call, ())
-        parent = getattr(fact, "parent", None)
-        if parent is not None:
-            return (str(parent),)
-        actor = str(getattr(fact, "actor", ""))
-        return (actor.removeprefix(_CLUSTER),) if actor.startswith(_CLUSTER) else ()
-
-    def _keep(self, parent: str, fact: Fact, now_s: float) -> None:
-        ring = self._rings.get(parent)
+    # --- whose history a fact belongs to ------------------------------------------------------------------------------
+    def _keep_routine(self, fact: Any) -> None:
+        """Nearly all: what never comes twice in a row. What an earlier look has left behind is not even touched."""
+        ring = self._young.get(fact.parent)
         if ring is None:
-            ring = self._rings[parent] = []
-            if len(self._rings) > PARENTS_MAX:
-                self._rings.popitem(last=False)
-        else:
-            self._rings.move_to_end(parent)
-        kept = _short(fact, parent)
-        if ring and ring[-1].fact == kept:
-            last = ring[-1]
-            ring[-1] = Entry(last.first_s, now_s, last.times + 1, last.fact)
-            return
-        ring.append(Entry(now_s, now_s, 1, kept))
+            ring = self._taken_up(fact.parent)
+        ring.append((self._now(), fact))
         if len(ring) > ENTRIES_MAX:
             del ring[0]
 
+    def _keep(self, fact: Any, parent: str, own: int = 0) -> None:
+        """What may repeat itself for hours: it must not push out what came before."""
+        ring = self._young.get(parent)
+        if ring is None:
+            ring = self._taken_up(parent)
+        now_s = self._now()
+        last = ring[-1] if ring else None
+        if isinstance(last, list) and last[3] == fact:
+            last[1], last[2] = now_s, last[2] + 1
+            return
+        ring.append([now_s, now_s, 1, fact, own])
+        if len(ring) > ENTRIES_MAX:
+            del ring[0]
 
-def _short(fact: Fact, parent: str) -> Fact:
-    """Without what would make a ring large: tracebacks, other parents' shares, long words."""
+    def _of_parent(self, fact: Any) -> None:
+        self._keep(_short(fact), fact.parent)
+
+    def _of_actor(self, fact: Any) -> None:
+        if fact.actor.startswith(_CLUSTER):
+            self._keep(_short(fact), fact.actor.removeprefix(_CLUSTER))
+
+    def _sent(self, fact: CallSent) -> None:
+        with self._lock:
+            self._calls[fact.call] = tuple(fact.shares)
+            if len(self._calls) > CALLS_MAX:
+                self._calls.popitem(last=False)
+        kept = _short(fact)
+        for parent, own in fact.shares.items():
+            self._keep(kept, parent, own)
+
+    def _answered(self, fact: CallAnswered) -> None:
+        kept = _short(fact)
+        with self._lock:
+            parents = self._calls.pop(fact.call, ())
+        for parent in parents:
+            self._keep(kept, parent)
+
+    # --- rings --------------------------------------------------------------------------------------------------------
+    def _taken_up(self, parent: str) -> _Ring:
+        """The ring of a parent that was not told of for a while, or never."""
+        with self._lock:
+            if len(self._young) >= PARENTS_MAX:
+                self._old, self._young = self._young, {}
+            return self._young.setdefault(parent, self._old.pop(parent, []))
+
+
+def _short(fact: Fact) -> Fact:
+    """Without what would make a ring large: tracebacks, the parents' shares of a call, long words."""
     if isinstance(fact, CallSent):
-        return evolve(fact, shares={parent: fact.shares[parent]})
+        return evolve(fact, shares={})  # one for all its parents; each has its own share beside it
     if isinstance(fact, ActorCrashed):
         return evolve(fact, traceback="", error=fact.error[:TEXT_MAX])
     if isinstance(fact, (StatusFailed, CallAnswered)) and len(fact.message) > TEXT_MAX:
         return evolve(fact, message=fact.message[:TEXT_MAX])
     return fact
+
+
+def _entry(kept: _Kept, parent: str) -> Entry:
+    if isinstance(kept, tuple):
+        return Entry(kept[0], kept[0], 1, kept[1])
+    first_s, last_s, times, fact, own = kept
+    return Entry(first_s, last_s, times, evolve(fact, shares={parent: own}) if isinstance(fact, CallSent) else fact)
 
 
 def told(fact: Fact, parent: str) -> dict[str, Any]:

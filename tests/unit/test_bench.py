@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import urllib3
 
+from actors.actor import Cell
 from actors.sim.serve import HttpServer
 
 API = "/apis/muster.dev/v1alpha1"
@@ -226,6 +227,32 @@ def test_a_percentile_is_a_value_that_was_measured(bench: Load) -> None:
     percentile = bench("judging").percentile
 
     assert [percentile([4.0, 1.0, 3.0, 2.0], share) for share in (0.25, 0.5, 0.99)] == [1.0, 2.0, 4.0]
+
+
+def test_what_is_remembered_and_tapped_changes_nothing_of_the_work(
+    bench: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else instructions of different work would be held against each other."""
+    straight, shell = bench("straight"), bench("shell")
+    made: list[Any] = []
+
+    def operator(*given: Any) -> Any:
+        made.append(straight.Operator(*given))
+        return made[-1]
+
+    monkeypatch.setattr(shell, "Operator", operator)
+    monkeypatch.setattr(shell, "SLICE", 500)
+    monkeypatch.setattr(shell, "LOADS", {"small": straight.Load(parents=5, children=4, per_s=500)})
+    work = set()
+    for mode in shell.MODES:
+        shell.work(mode, "small", 2)
+        cells = dict(made[-1].system.cells())
+        handled = sum(int(cell.get("handled", 0)) for cell in cells.values())
+        work.add((made[-1].world.clock.now_s, handled, cells["status"]["written"], cells["gateway"]["counts"]["calls"]))
+
+    assert len(work) == 1
+    assert min(work.pop()) > 1
+    assert Cell._handle.__name__ == "_handle"
 
 
 def test_the_report_puts_its_tables_between_the_marks(bench: Load, tmp_path: Path) -> None:

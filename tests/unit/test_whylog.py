@@ -93,14 +93,16 @@ def test_it_is_bounded_in_entries_and_in_parents() -> None:
         str(told(entry.fact, "ns/first")["cause"]) for entry in log.history("ns/first")
     ]
 
-    for number in range(PARENTS_MAX - 1):
+    for number in range(3 * PARENTS_MAX):
+        log.at_s = float(number)
         log(deferred(f"ns/{number}"))
-    log(deferred("ns/first", "again"))  # so that it is not the one that was quiet longest
-    log(deferred("ns/one-more"))
+        log(deferred("ns/first", "again"))  # so that it is not one of those that were quiet longest
+        assert len(log._young) + len(log._old) <= 2 * PARENTS_MAX
 
-    assert PARENTS_MAX == log.statistics()["parents"]
-    assert log.history("ns/first")
+    assert PARENTS_MAX <= log.statistics()["parents"]
+    assert 3 * PARENTS_MAX - 1 == log.history("ns/first")[-1].last_s
     assert not log.history("ns/0")
+    assert all(log.history(f"ns/{number}") for number in range(2 * PARENTS_MAX + 1, 3 * PARENTS_MAX))
 
 
 def test_a_full_log_is_some_megabytes() -> None:

@@ -104,12 +104,18 @@ class Memory:
             events.BackendPaused: keep,
             events.FuseTripped: keep,
             events.CommandGiven: keep,
+            events.RecordingStarted: keep,
+            events.RecordingEnded: keep,
+            events.RecordingCut: keep,
+            events.RecordingRefused: keep,
         }
+        for kind, why in self.whylog.keepers.items():
+            also = self._do.get(kind)
+            self._do[kind] = why if also is None else _each(why, also)
 
     def __call__(self, fact: Fact) -> None:
         """One fact; most are of no interest here."""
         self._then(fact)
-        self.whylog(fact)
         do = self._do.get(type(fact))
         if do is not None:
             do(fact)
@@ -179,6 +185,14 @@ class Memory:
     def _audit(self, fact: events.AuditDiffered) -> None:
         self.stream(fact.kind).audit_differences += fact.differences
         self._keep(fact)
+
+
+def _each(first: Callable[[Any], None], then: Callable[[Any], None]) -> Callable[[Any], None]:
+    def both(fact: Any) -> None:
+        first(fact)
+        then(fact)
+
+    return both
 
 
 def fingerprint(fact: events.ActorCrashed) -> str:

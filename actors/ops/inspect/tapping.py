@@ -1,14 +1,17 @@
 """``tap``: messages as actors get them, filtered, and never for long.
 
-An actor that is tapped is of another class meanwhile, whose ``_handle`` looks before it does the same: so nothing is paid where
-nobody taps, not even a test of a flag. Each message costs a tapped actor some tenths of a microsecond: what it says is worked
-out by whoever takes the lines. The tap ends by its count or its time, and when its reader has gone; a reader that is too slow
-loses lines, and is told how many.
+While somebody taps, ``Cell`` has another ``_handle``, which looks before it does the same: so nothing is paid where nobody
+taps, not even a test of a flag. (Another class for the cells that are tapped costs them a twentieth of their time: the
+interpreter is quick with objects that are still of the class that they were made of.) A message that is tapped is counted, and
+kept while the tap is open. What it says is worked out by whoever takes the lines, who also opens the tap again when a new
+second has begun. The tap ends by its count or its time, and when its reader has gone; a reader that is too slow loses lines,
+and is told how many.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import threading
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
@@ -24,6 +27,8 @@ NEWCOMERS_EVERY_S = 1.0  # actors that were started meanwhile are tapped by then
 ABOUT_MAX = 200
 
 _taps: dict[int, tuple[Tap, ...]] = {}  # by id of the cell, which its taps keep alive
+_changing = threading.Lock()  # of those two
+_plain_handle = Cell._handle  # noqa: SLF001  the seam
 
 
 class Lines(Protocol):
@@ -40,13 +45,20 @@ class Lines(Protocol):
         """End it; the last word."""
 
 
-class TappedCell(Cell):
-    """A cell while it is tapped; see the module."""
+def _tapped_handle(cell: Cell, message: Any) -> Any:
+    """In place of ``Cell._handle`` while anybody taps."""
+    for tap in _taps.get(id(cell), ()):
+        tap.counts[type(message)] += 1
+        if tap.open:
+            tap.saw(cell, message)
+    return _plain_handle(cell, message)
 
-    def _handle(self, message: Any) -> Any:
-        for tap in _taps.get(id(self), ()):
-            tap.saw(self, message)
-        return Cell._handle(self, message)  # noqa: SLF001  its own, and quicker than by ``super``
+
+def _turned() -> None:
+    """Put in its place whichever is needed; ``_changing`` is held."""
+    wanted = _tapped_handle if _taps else _plain_handle
+    if Cell._handle is not wanted:  # noqa: SLF001  the seam
+        setattr(Cell, "_handle", wanted)  # noqa: B010  mypy takes no method for a variable
 
 
 class Tap:
@@ -55,8 +67,10 @@ class Tap:
     def __init__(
         self, look: Inspection, *, pattern: str, message: str, count_max: int, for_s: float, rate_max: int
     ) -> None:
-        self.seen = 0
-        self.lost = 0
+        self.counts: defaultdict[type, int] = defaultdict(int)
+        """How many messages of each class have been handled meanwhile, wanted or not."""
+        self.open = True
+        """Whether ``saw`` is to be called: False once a second's rate is used up, or the queue is full, or it has ended."""
         self.taken = 0
         self._look = look
         self._clock: Clock = look.clock
@@ -66,42 +80,39 @@ class Tap:
         self._until_s = self._clock.now() + for_s
         self._rate_max = rate_max
         self._now = self._clock.now
-        self._second_ends_s = 0.0
+        self._second_ends_s = self._clock.now() + 1.0
         self._in_second = 0
-        self._kinds: dict[type, bool] = {}
         self._lines: deque[tuple[float, Cell, Any]] = deque()
         self._cells: dict[int, Cell] = {}
         self._looked_s = 0.0
-        self._ended = False
+        self._seen: int | None = None
         self._attach()
 
     # --- the actors' threads ------------------------------------------------------------------------------------------
     def saw(self, cell: Cell, message: Any) -> None:
         """A message is about to be handled. Must be quick; cannot raise."""
-        kind = type(message)
-        wanted = self._kinds.get(kind)
-        if wanted is None:
-            wanted = self._kinds[kind] = not self._message or fnmatchcase(kind.__name__, self._message)
-        if not wanted or self._ended:
+        if self._message and not self._wanted(type(message)):
             return
-        self.seen += 1
-        now_s = self._now()
-        if now_s >= self._second_ends_s:
-            self._second_ends_s, self._in_second = now_s + 1.0, 0
-        self._in_second += 1
-        if self._in_second > self._rate_max or len(self._lines) >= QUEUE_MAX:
-            self.lost += 1
-            return
-        self._lines.append((now_s, cell, message))
+        self._lines.append((self._now(), cell, message))
         self.taken += 1
+        self._in_second += 1
         if self.taken >= self._count_max:
-            self._ended = True
+            self._end()
+        elif self._in_second >= self._rate_max or len(self._lines) >= QUEUE_MAX:
+            self.open = False
 
     # --- the reader's thread ------------------------------------------------------------------------------------------
     @property
     def over(self) -> bool:
         """See ``Lines``."""
         return (self._ended or self._clock.now() >= self._until_s) and not self._lines
+
+    @property
+    def seen(self) -> int:
+        """How many wanted messages have been handled while it was not ended."""
+        if self._seen is not None:
+            return self._seen
+        return sum(count for kind, count in list(self.counts.items()) if self._wanted(kind))
 
     def take(self) -> list[Json]:
         """See ``Lines``."""
@@ -115,12 +126,26 @@ class Tap:
             at_s, cell, message = self._lines.popleft()
             name, about = type(message).__name__, about_message(message)
             lines.append({"ago_s": round(now_s - at_s, 3), "actor": cell.name, "message": name, "about": about})
+        if now_s >= self._second_ends_s:
+            self._second_ends_s, self._in_second = now_s + 1.0, 0
+        self.open = not self._ended and self._in_second < self._rate_max
         return lines
 
     def close(self) -> Json:
         """See ``Lines``."""
         self._detach()
-        return {"seen": self.seen, "shown": self.taken, "lost": self.lost}
+        return {"seen": self.seen, "shown": self.taken, "lost": max(0, self.seen - self.taken)}
+
+    @property
+    def _ended(self) -> bool:
+        return self._seen is not None
+
+    def _end(self) -> None:
+        self.open = False
+        self._seen = self.seen
+
+    def _wanted(self, kind: type) -> bool:
+        return not self._message or fnmatchcase(kind.__name__, self._message)
 
     def _attach(self) -> None:
         self._looked_s = self._clock.now()
@@ -130,20 +155,20 @@ class Tap:
 
     def join(self, cell: Cell) -> None:
         """Listen to that actor, too."""
-        self._cells[id(cell)] = cell
-        _taps[id(cell)] = (*_taps.get(id(cell), ()), self)
-        cell.__class__ = TappedCell
+        with _changing:
+            self._cells[id(cell)] = cell
+            _taps[id(cell)] = (*_taps.get(id(cell), ()), self)
+            _turned()
 
     def _detach(self) -> None:
-        self._ended = True
-        while self._cells:
-            ident, cell = self._cells.popitem()
-            others = tuple(tap for tap in _taps.get(ident, ()) if tap is not self)
-            if others:
-                _taps[ident] = others
-            else:
-                _taps.pop(ident, None)
-                cell.__class__ = Cell
+        self._end()
+        with _changing:
+            while self._cells:
+                ident, _ = self._cells.popitem()
+                others = tuple(tap for tap in _taps.pop(ident, ()) if tap is not self)
+                if others:
+                    _taps[ident] = others
+            _turned()
 
     @property
     def tapped_count(self) -> int:

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from actors.actor import Cell
 from actors.edge.dispatcher import ThreadDispatcher
 from actors.edge.settings import Settings
 from actors.ops.inspect import server as server_module
+from actors.ops.inspect import tapping
 from actors.ops.inspect.client import NoOperator, Told, ask
 from actors.ops.inspect.inspection import Inspection
 from actors.ops.inspect.memory import Memory
@@ -189,18 +189,18 @@ def test_a_tap_ends_when_its_reader_has_gone_or_does_not_read(
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(served.path))
         connection.sendall(request_line(["tap", "--for", "10m"]))
-        _until(lambda: {type(cell).__name__ for _, cell in operator.look.cells()} == {"TappedCell"})
-    _until(lambda: {type(cell) for _, cell in operator.look.cells()} == {Cell})
+        _until(lambda: len(tapping._taps) == len(list(operator.look.cells())))
+    _until(lambda: not tapping._taps)
 
     monkeypatch.setattr(server_module, "WRITE_S", 0.2)
     monkeypatch.setattr(server_module, "one_line", lambda _: b"x" * (4 << 20))
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(served.path))
         connection.sendall(request_line(["tap", "--for", "10m"]))
-        _until(lambda: type(operator.look.static("gateway")) is not Cell)
+        _until(lambda: id(operator.look.static("gateway")) in tapping._taps)
         operator.system.refs["gateway"].ask("nonsense", block=False)
         operator.world.settle()
-        _until(lambda: {type(cell) for _, cell in operator.look.cells()} == {Cell})
+        _until(lambda: not tapping._taps)
 
 
 def test_a_tap_gives_lines_and_then_its_sums(operator: Any, serve: Serve) -> None:
@@ -209,7 +209,7 @@ def test_a_tap_gives_lines_and_then_its_sums(operator: Any, serve: Serve) -> Non
     told: list[Told] = []
     reading = threading.Thread(target=lambda: told.append(ask(path, ["tap", "--max", "2"], lines.append)))
     reading.start()
-    _until(lambda: type(operator.look.static("gateway")) is not Cell)
+    _until(lambda: id(operator.look.static("gateway")) in tapping._taps)
     operator.fleet.report("c0-n1", False)
     operator.fleet.run(1.0)
     reading.join(10)

@@ -18,8 +18,11 @@ def tap(operator: Any, line: str) -> Any:
     return made
 
 
-def classes(operator: Any) -> set[type]:
-    return {type(cell) for _, cell in operator.look.cells()}
+PLAIN = Cell._handle
+
+
+def tapped(operator: Any) -> set[str]:
+    return {name for name, cell in operator.look.cells() if id(cell) in tapping._taps}
 
 
 def test_messages_are_shown_with_what_they_are_about_and_handled_all_the_same(operator: Any) -> None:
@@ -38,15 +41,26 @@ def test_messages_are_shown_with_what_they_are_about_and_handled_all_the_same(op
 
 def test_nothing_of_it_stays(operator: Any) -> None:
     first, second = tap(operator, "tap"), tap(operator, "tap gateway")
-    assert classes(operator) == {tapping.TappedCell}
+    assert tapped(operator) == {name for name, _ in operator.look.cells()}
+    assert Cell._handle is not PLAIN
 
     first.close()
-    assert type(operator.look.static("gateway")) is tapping.TappedCell
-    assert type(operator.look.static("status")) is Cell
+    assert tapped(operator) == {"gateway"}
 
     second.close()
-    assert classes(operator) == {Cell}
+    assert Cell._handle is PLAIN
     assert tapping._taps == {}
+
+
+def test_each_of_two_taps_gets_its_own(operator: Any) -> None:
+    every, some = tap(operator, "tap"), tap(operator, "tap gateway --message RepairsWanted")
+    operator.fleet.report("c0-n1", False)
+    operator.fleet.run(1.0)
+
+    assert [each["message"] for each in some.take()] == ["RepairsWanted"]
+    assert {"gateway", "status", "cluster/default/c0"} <= {each["actor"] for each in every.take()}
+    assert some.close() == {"seen": 1, "shown": 1, "lost": 0}
+    assert every.close()["lost"] == 0
 
 
 def test_it_ends_by_its_count(operator: Any) -> None:
@@ -57,7 +71,7 @@ def test_it_ends_by_its_count(operator: Any) -> None:
 
     assert len(lines) == 3
     assert made.over
-    assert classes(operator) == {Cell}
+    assert Cell._handle is PLAIN
 
 
 def test_it_ends_by_its_time(operator: Any) -> None:
@@ -70,7 +84,7 @@ def test_it_ends_by_its_time(operator: Any) -> None:
     made.take()
 
     assert made.over
-    assert classes(operator) == {Cell}
+    assert Cell._handle is PLAIN
 
 
 def test_it_filters_by_message_and_by_actor(operator: Any) -> None:
@@ -125,4 +139,4 @@ def test_actors_that_are_started_meanwhile_are_tapped_too(operator: Any) -> None
 def test_a_pattern_that_fits_nobody_is_refused(operator: Any) -> None:
     with pytest.raises(CommandError, match="no actor is called like 'nobody'"):
         tap(operator, "tap nobody")
-    assert classes(operator) == {Cell}
+    assert Cell._handle is PLAIN
