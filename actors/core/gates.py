@@ -69,7 +69,7 @@ GATES: tuple[Gate, ...] = (
     Gate("overlooked", _C, "the status differs from the records and nobody is about to write it: a bug",
          "`kick` the parent, and report it with `bundle`"),
     # --- whether a repair is wanted ---
-    Gate("command-pause", _R, "a person's command holds its repairs", "`resume` it"),
+    Gate("command-pause", _R, "a person's command holds its repairs", "`recent` says who paused it and why; `resume` it"),
     Gate("paused", _R, "spec.paused is true", "set spec.paused to false"),
     Gate("repair-disabled", _R, "repairs are switched off", "spec.repair.enabled, or the operator's --repair-enabled"),
     Gate("deleting", _R, "the parent is being deleted"),

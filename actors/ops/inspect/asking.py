@@ -25,6 +25,7 @@ DEPTH_ALL = 2  # of an actor as a whole
 ENTRIES_MAX = 30  # of one container; the rest is counted
 NODES_MAX = 3000  # of the whole dump: a few milliseconds of the actor's own thread
 TEXT_MAX = 300
+DURATION_MAX_S = 3600.0  # no actor waits for longer
 
 
 # --- show -------------------------------------------------------------------------------------------------------------
@@ -33,7 +34,8 @@ def show(look: Inspection, args: Args) -> Json:
     cell = look.cell(args.text("actor"))
     path = [part for part in args.text("path").split(".") if part]
     message, for_s = message_in_hand(cell, look.clock.now())
-    state, why_not = look.ask(cell, lambda behaviour: dump(behaviour, path) if behaviour is not None else None)
+    now_s, began_s = look.clock.now(), look.began_s
+    state, why_not = look.ask(cell, lambda it: dump(it, path, now_s, began_s) if it is not None else None)
     if isinstance(state, Lost):
         raise CommandError(f"{cell.name} has no {'.'.join(path)}", f"there is: {', '.join(state.names[:20])}")
     return {
@@ -49,19 +51,25 @@ class Lost:
     names: list[str]
 
 
-def dump(value: Any, path: list[str]) -> Any:
-    """Plain values of ``value``, or of what ``path`` leads to: bounded, masked, never a call of anything but ``repr``."""
+def dump(value: Any, path: list[str], now_s: float = 0.0, began_s: float = math.inf) -> Any:
+    """Plain values of ``value``, or of what ``path`` leads to: bounded, masked, never a call of anything but ``repr``.
+
+    An instant of our clock says how far it is from ``now_s``. It is told from a duration by not being before ``began_s``, when
+    the operator began; on a machine that was only just started, that tells nothing, and the number stays.
+    """
     for part in path:
         fields = _fields(value)
         if part not in fields:
             return Lost(sorted(fields))
         value = fields[part]
-    return _Dump().of(value, DEPTH_MAX if path else DEPTH_ALL)
+    return _Dump(now_s, began_s).of(value, DEPTH_MAX if path else DEPTH_ALL)
 
 
 class _Dump:
-    def __init__(self) -> None:
+    def __init__(self, now_s: float, began_s: float) -> None:
         self._left = NODES_MAX
+        self._now_s = now_s
+        self._began_s = began_s if began_s > DURATION_MAX_S else math.inf
 
     def of(self, value: Any, depth: int, name: str = "") -> Any:
         self._left -= 1
@@ -70,7 +78,11 @@ class _Dump:
         if name and isinstance(value, str | bytes) and SECRET_FIELD.search(name):
             return MASK
         if isinstance(value, float):
-            return value if math.isfinite(value) else str(value)  # JSON has no infinity
+            if not math.isfinite(value):
+                return str(value)  # JSON has no infinity
+            if name.endswith("_s") and value >= self._began_s:
+                return f"{self._now_s - value:.3g} s ago" if value <= self._now_s else f"in {value - self._now_s:.3g} s"
+            return value
         if value is None or isinstance(value, bool | int):
             return value
         if isinstance(value, ParentKey):

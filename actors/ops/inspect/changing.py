@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 from ...actor import Restart
+from ...core.events import RecordingCut, RecordingEnded, RecordingRefused, RecordingStarted
 from ...core.model import ParentKey
 from ...messages import GATEWAY, LookWanted, PauseWanted, QuotaLimited, Released, RelistWanted
 from .inspection import Inspection
 from .registry import Args, Command, CommandError, Json, Level, argument, option
 
+_TAPES = (RecordingStarted, RecordingEnded, RecordingCut, RecordingRefused)
 EFFECT_S = 1.0  # for a command to be in force; beyond it the answer says that it is not yet
 _FOR = option(
     "for", "DURATION", "It ends by itself after so long.", form="duration", default="15m", low=1.0, high=86_400.0
@@ -121,10 +123,10 @@ def restart(look: Inspection, args: Args) -> Json:
             f"{name} is {cell.state}", "`tree` says when it is started again; `unquarantine` for a parent"
         )
     incarnation = cell.incarnation
-    look.audit(args)
+    look.audit(args, look.parent_of(cell), "RestartedByCommand", "its actor is restarted")
     look.tell(cell.actor_ref, Restart(f"{args.caller}: {args.text('reason')}"))
     done = look.wait(lambda: cell.incarnation > incarnation and cell.state == "running", EFFECT_S)
-    return {"actor": name, "incarnation": cell.incarnation, "restarted": done, **_not_yet(done, name)}
+    return {"actor": cell.name, "incarnation": cell.incarnation, "restarted": done, **_not_yet(done, cell.name)}
 
 
 def unquarantine(look: Inspection, args: Args) -> Json:
@@ -148,9 +150,12 @@ def record(look: Inspection, args: Args) -> Json:
     if look.recording() is wanted:
         raise CommandError(f"recording is {args.text('on')} already", "the log names the tape")
     look.audit(args)
+    begun = look.clock.wall()
     look.toggle_recording()
     done = look.wait(lambda: look.recording() is wanted, 2 * EFFECT_S)
-    return {"recording": look.recording(), "done": done, "note": "the log names the tape, or says why there is none"}
+    told = [each.fact for each in list(look.memory.latest) if each.wall_s >= begun and isinstance(each.fact, _TAPES)]
+    about = {"file": told[-1].file, "reason": getattr(told[-1], "reason", "")} if told else {}
+    return {"recording": look.recording(), "done": done, **about}
 
 
 def _not_yet(done: bool, name: str) -> dict[str, str]:

@@ -159,10 +159,20 @@ class Inspection:
             return cell
         if name.startswith("cluster/") and self._known(name):
             raise CommandError(f"{name} sleeps: nothing has happened to its parent for a while", f"kick {name[8:]}")
+        if not name.startswith("cluster/") and (key := self._parent_called(name)) is not None:
+            return self.cell(
+                f"cluster/{key.namespace}/{key.name}"
+            )  # who knows the parent need not know what its actor is called
         near = difflib.get_close_matches(name, self.actor_names(2000), n=1)
         raise CommandError(
             f"there is no actor {name[:100]!r}", f"did you mean {near[0]!r}?" if near else "`tree` lists them"
         )
+
+    def _parent_called(self, text: str) -> ParentKey | None:
+        try:
+            return self.parent_key(text)
+        except CommandError:
+            return None
 
     def actor_names(self, count: int) -> list[str]:
         """Up to ``count`` names."""
@@ -186,9 +196,11 @@ class Inspection:
             return same[0]
         if same:
             raise CommandError(f"{len(same)} parents are called {name!r}", f"say which: {_some(map(str, same))}")
-        like = [str(each) for each in keys if name in each.name][:5] or difflib.get_close_matches(
-            text, [str(each) for each in keys[:2000]], n=3
-        )
+        texts = {str(each): each.name for each in keys[:2000]}
+        near = difflib.get_close_matches(text, texts, n=3) or difflib.get_close_matches(name, texts.values(), n=3)
+        like = [str(each) for each in keys if name in each.name][:5] or [
+            each for each, bare in texts.items() if each in near or bare in near
+        ][:5]
         cure = (
             f"did you mean {_some(like)}?"
             if like
@@ -202,6 +214,12 @@ class Inspection:
         if parent is None:
             raise CommandError(f"{key} has just gone", "")
         return parent
+
+    def parent_of(self, cell: Cell) -> Parent | None:
+        """The record of the parent that the actor acts for; None for one of the tree's own, or where it has just gone."""
+        kind, _, key = cell.name.partition("/")
+        namespace, _, name = key.partition("/")
+        return self.system.store.parent(ParentKey(namespace, name)) if kind == "cluster" else None
 
     # --- timers -------------------------------------------------------------------------------------------------------
     def timers(self) -> list[tuple[float, str, int, str, str]]:

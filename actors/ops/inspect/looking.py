@@ -17,10 +17,11 @@ from .registry import MAX, Answer, Args, Command, Json, Level, argument, option
 RECENT_S = 600.0  # a death that long ago is no news
 LONG_S = 5.0  # in one message: a turn takes milliseconds, so whoever is in one for so long is stuck
 SAMPLE_MIN_S = 0.05
+ASKED_FOR = "restart asked for"  # how the death of an actor begins that a person has restarted: no failure
 NAMED_MAX = 3  # of those in trouble, in a line
 SEE = {
     "alive": "stacks", "ready": "tree", "streams": "watch-status", "workers": "stacks cluster/", "parents": "tree",
-    "backend": "batches", "quota": "quota", "failures": "failures",
+    "backend": "batches", "quota": "quota", "paused": "recent", "failures": "failures",
 }  # fmt: skip
 """The command that tells more of a check."""
 
@@ -47,8 +48,7 @@ def _checks(look: Inspection) -> Iterator[tuple[str, bool, str]]:
     yield _stuck(look)
     yield _parents(look)
     yield from _backend(look)
-    pauses = {key: until_s for key, until_s in list(look.system.pauses.items()) if until_s > look.clock.now()}
-    yield "paused", not pauses, f"{len(pauses)} parents, by command" if pauses else "no parent, by command"
+    yield _paused(look)
     yield _failures(look)
 
 
@@ -106,9 +106,21 @@ def _parents(look: Inspection) -> tuple[str, bool, str]:
     return "parents", well, f"{', '.join(parts) or 'none awake'}, {asleep} asleep"
 
 
+def _paused(look: Inspection) -> tuple[str, bool, str]:
+    now_s = look.clock.now()
+    left_s = {str(key): until_s - now_s for key, until_s in list(look.system.pauses.items()) if until_s > now_s}
+    named = [f"{name} for {for_s:.0f} s more" for name, for_s in list(left_s.items())[:NAMED_MAX]]
+    more = f" and {len(left_s) - NAMED_MAX} others" if len(left_s) > NAMED_MAX else ""
+    return "paused", not left_s, f"by command: {', '.join(named)}{more}" if left_s else "no parent, by command"
+
+
 def _failures(look: Inspection) -> tuple[str, bool, str]:
     wall_s = look.clock.wall()
-    recent = [each for _, each in look.memory.failures_copied() if wall_s - each.last_wall_s < RECENT_S]
+    recent = [
+        each
+        for _, each in look.memory.failures_copied()
+        if wall_s - each.last_wall_s < RECENT_S and not each.error.startswith(ASKED_FOR)
+    ]
     if not recent:
         return "failures", True, f"none in {RECENT_S / 60:.0f} min"
     last = recent[-1]

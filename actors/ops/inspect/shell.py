@@ -11,6 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Screen:
     def __init__(self, *, as_json: bool, width: int | None = None) -> None:
         self.as_json = as_json
         self.console = Console(width=width, highlight=False) if sys.stdout.isatty() else None
+        self._shown = False
 
     def show(self, told: Told) -> None:
         """One answer, or why there is none."""
@@ -50,18 +52,23 @@ class Screen:
         elif self.console is not None:
             draw(self.console, told.answer)
         else:
-            print(plain(told.answer), end="", flush=True)
+            print(("\n" if self._shown else "") + plain(told.answer), end="", flush=True)
+            self._shown = True
 
     def line(self, line: Any) -> None:
         """One of several."""
         if self.as_json:
             print(json.dumps({"line": line}), flush=True)
         else:
-            text = f"{line.get('actor', '')}  {line.get('message', '')}  {line.get('about', '')}"
+            at = datetime.fromtimestamp(time.time() - float(line.get("ago_s", 0.0)), tz=UTC).isoformat(
+                " ", "milliseconds"
+            )
+            text = f"{at[11:23]}Z  {line.get('actor', '')}  {line.get('message', '')}  {line.get('about', '')}"
             print("".join(letter if letter.isprintable() else " " for letter in text), flush=True)
 
     def clear(self) -> None:
         """Begin anew at the top, where that is possible."""
+        self._shown = False
         if self.console is not None:
             self.console.clear()
 

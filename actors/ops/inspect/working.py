@@ -55,7 +55,8 @@ def queue(look: Inspection, args: Args) -> Json:
     sums = gateway.queue.statistics(now_s, top=0)
     sums.pop("parents_top")
     if args.text("by") == "parent":
-        wants = heapq.nlargest(count, gateway.queue.by_parent(), key=lambda each: (each[1], str(each[0])))
+        some = (each for each in gateway.queue.by_parent() if each[1] or each[2])
+        wants = heapq.nlargest(count, some, key=lambda each: (each[1], str(each[0])))
         rows = [
             {"parent": str(key), "wanted": wanted, "in_flight": flying, "waiting": max(0, wanted - flying)}
             for key, wanted, flying in wants

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.core.events import ActorReleased, CommandGiven
+from actors.core.events import ActorReleased, CommandGiven, RecordingStarted
 from actors.core.model import ParentKey
 from actors.core.reconcile import reconcile
 from actors.ops.inspect.registry import CommandError
@@ -138,6 +138,16 @@ def test_a_restart_is_counted_and_the_rest_goes_on(operator: Any) -> None:
         operator.change("restart root")
 
 
+def test_who_restarts_a_parents_actor_is_on_record_there_and_it_is_no_failure(operator: Any) -> None:
+    answer = operator.change("restart c0")
+    operator.fleet.run(2.0)
+
+    assert (answer["actor"], answer["restarted"]) == ("cluster/default/c0", True)
+    assert events(operator) == [(str(KEY), "RestartedByCommand")]
+    failures = next(each for each in operator.do("health")["checks"] if each["check"] == "failures")
+    assert failures["ok"] is True
+
+
 def test_restarts_beyond_the_budget_are_the_supervisors_business(operator: Any) -> None:
     """A person can spend the budget as a fault does: the manual says so."""
     for _ in range(6):
@@ -176,9 +186,16 @@ def test_record_is_done_by_whoever_may_and_only_once(operator: Any) -> None:
         operator.change("record on")
 
     on: list[bool] = []
-    operator.look.toggle_recording = lambda: on.append(True)
+
+    def toggle() -> None:
+        on.append(True)
+        operator.world.facts(RecordingStarted(file="/var/tmp/a.tape", paused_s=0.1, size=7))
+
+    operator.look.toggle_recording = toggle
     operator.look.recording = lambda: bool(on)
-    assert operator.change("record on")["recording"] is True
+    answer = operator.change("record on")
+    assert (answer["recording"], answer["file"]) == (True, "/var/tmp/a.tape")
+    assert operator.do("recent")["latest"][0]["fact"] == "RecordingStarted"
     with pytest.raises(CommandError, match="on already"):
         operator.change("record on")
 

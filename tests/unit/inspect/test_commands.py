@@ -15,6 +15,7 @@ from actors.core.errors import Unavailable
 from actors.core.events import ActorCrashed, CommandGiven, DeadLettered, ObjectRefused, StreamDown
 from actors.core.model import ParentKey
 from actors.ops.exit_codes import ExitCode
+from actors.ops.inspect.asking import dump
 from actors.ops.inspect.commands import REGISTRY, perform
 from actors.ops.inspect.inspection import short_files
 from actors.ops.inspect.memory import fingerprint
@@ -146,9 +147,16 @@ def test_health_names_the_parents_in_trouble(operator: Any) -> None:
     checks = operator.do("health")["checks"]
 
     assert row(checks, check="parents")["detail"] == "1 quarantined (default/c1), 2 running, 0 asleep"
-    failures = row(checks, check="failures")["detail"]
-    assert "deaths of 2 kinds" in failures
+    assert row(checks, check="failures")["detail"].startswith("6 deaths, the last "), "a restart by command is none"
     assert all(each["see"] in REGISTRY.commands for each in checks if each["see"] and " " not in each["see"])
+
+
+def test_health_names_who_is_paused_and_for_how_long(operator: Any) -> None:
+    operator.change("pause c0 --for 10m")
+    operator.fleet.run(60.0)
+
+    paused = row(operator.do("health")["checks"], check="paused")
+    assert (paused["detail"], paused["see"]) == ("by command: default/c0 for 540 s more", "recent")
 
 
 def test_health_tells_of_threads_that_were_given_up_once_each(operator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,6 +374,25 @@ def test_show_comes_from_the_actor_itself_and_masks_secrets(operator: Any) -> No
     assert operator.do("show gateway queue")["state"]["_quantum"] == 5
 
 
+def test_show_takes_a_parents_name_for_its_actors(operator: Any) -> None:
+    assert operator.do("show c1")["statistics"]["name"] == "cluster/default/c1"
+    with pytest.raises(CommandError, match="no actor 'nobody'"):
+        operator.do("show nobody")
+
+
+def test_show_tells_an_instant_from_a_duration_where_that_can_be_told() -> None:
+    class State:
+        __module__ = "actors.core.made_up"
+
+        def __init__(self) -> None:
+            self.wait_s, self.last_s, self.next_s, self.count = 900.0, 7_990.0, 8_002.5, 9_000.0
+
+    shown = dump(State(), [], now_s=8_000.0, began_s=7_000.0)
+    assert shown == {"wait_s": 900.0, "last_s": "10 s ago", "next_s": "in 2.5 s", "count": 9_000.0}
+    young = dump(State(), [], now_s=8_000.0, began_s=60.0)
+    assert young["last_s"] == 7_990.0, "a machine that was started an hour ago or less"
+
+
 def test_show_falls_back_to_the_snapshot_and_says_why(operator: Any) -> None:
     operator.look.recording = lambda: True
     assert operator.do("show gateway")["from"].startswith("the last snapshot: a recording runs")
@@ -416,13 +443,37 @@ def test_a_parent_that_sleeps_is_shown_from_the_records(make_operator: Any) -> N
 
 @pytest.mark.parametrize(
     ("word", "says"),
-    [("c", "did you mean default/c0"), ("default/c7", "did you mean default/c"), ("zzz", "kubectl get")],
+    [
+        ("c", "did you mean default/c0"),
+        ("default/c7", "did you mean default/c"),
+        ("zzz", "kubectl get"),
+        ("00c", "kubectl get"),
+    ],
 )
 def test_a_parent_that_is_not_there_is_answered_with_the_nearest(operator: Any, word: str, says: str) -> None:
     with pytest.raises(CommandError, match="no parent") as refused:
         operator.do(f"parent {word}")
 
     assert says in refused.value.cure
+
+
+def test_a_misspelt_name_is_known_without_its_namespace(operator: Any) -> None:
+    operator.fleet.cluster("payments")
+    operator.fleet.run(2.0)
+    with pytest.raises(CommandError) as refused:
+        operator.do("why paymnets")
+
+    assert refused.value.cure == "did you mean default/payments?"
+
+
+def test_the_queue_by_parent_is_of_those_that_want_something(operator: Any) -> None:
+    operator.fleet.report("c0-n1", False)
+    operator.fleet.run(0.13)
+    assert [each["parent"] for each in operator.do("queue --by parent")["parents"]] == ["default/c0"]
+
+    operator.fleet.report("c0-n1", True)
+    operator.fleet.run(5.0)
+    assert operator.do("queue --by parent")["parents"] == []
 
 
 def test_a_name_that_two_parents_have_must_be_said_whole(operator: Any) -> None:
