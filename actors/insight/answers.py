@@ -8,7 +8,7 @@ from ..cluster import ClusterActor
 from ..core.model import ParentKey
 from ..core.planned import plan_view
 from ..core.ports import Clock
-from ..core.whylog import TOLD, WhyLog, told
+from ..core.whylog import WhyLog, told
 from .collector import LOOKS_MAX, Collector
 
 __all__ = ["explain", "history", "plan"]
@@ -28,7 +28,6 @@ def history(log: WhyLog, clock: Clock, key: ParentKey) -> list[dict[str, Any]]:
             "ago_s": round(now_s - entry.last_s, 3),
             "times": entry.times,
             "what": type(entry.fact).__name__,
-            "means": TOLD[type(entry.fact)],
             "fields": ", ".join(f"{name} {value}" for name, value in told(entry.fact, str(key)).items()),
         }
         for entry in log.history(str(key))

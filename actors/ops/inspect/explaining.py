@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...cluster import ClusterActor
 from ...core.model import ParentKey
+from ...core.whylog import TOLD
 from ...insight.answers import explain, history, plan
 from ...insight.collector import Collector
 from .inspection import Inspection
@@ -42,7 +43,13 @@ def why_(look: Inspection, args: Args) -> Json:
 def history_(look: Inspection, args: Args) -> Json:
     """The why-log."""
     key = _key(look, args)
-    return {"parent": str(key), "history": history(look.memory.whylog, look.clock, key)}
+    rows = history(look.memory.whylog, look.clock, key)
+    words = {fact.__name__: text for fact, text in TOLD.items()}
+    return {
+        "parent": str(key),
+        "history": rows,
+        "meanings": {name: words[name] for name in dict.fromkeys(r["what"] for r in rows)},
+    }
 
 
 def plan_(look: Inspection, args: Args) -> Json:
@@ -72,7 +79,8 @@ COMMANDS = (
         name="why", level=Level.PASSIVE, group="one actor, one parent", run=why_,
         text="Names the first gate that holds a parent, or one child of it, back: since when, until when, and the cure.",
         arguments=(_PARENT, argument("child", "NAME", "A child, by name or KIND/NAME.", required=False)),
-        more="The gates are in docs/why.md. `counting` and `repairs` tell of the two lanes, which do not wait for each other.",
+        more="The gates are in docs/why.md. `counting` and `repairs` tell of the two lanes, which do not wait for each other; "
+             "`also` of the later gates that others of the parent's children are at.",
     ),
     Command(
         name="history", level=Level.PASSIVE, group="one actor, one parent", run=history_, arguments=(_PARENT,),

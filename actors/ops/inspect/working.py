@@ -243,7 +243,7 @@ COMMANDS = (
     ),
     Command(
         name="recent", level=Level.PASSIVE, group="what went wrong", run=recent,
-        text="The last things that are not routine: restarts, quarantines, valves, throttles, breaker, commands.",
+        text="The last things that are not routine: restarts, quarantines, valves, throttles, breaker, commands, tapes.",
         arguments=(MAX,),
     ),
 )  # fmt: skip

@@ -73,7 +73,9 @@ def test_a_child_that_is_not_there_and_one_that_is_well(operator: Any) -> None:
 def test_the_history_tells_what_came_of_a_failure(operator: Any) -> None:
     operator.fleet.report("c0-n0", False)
     operator.fleet.run(2.0)
-    told = [each["what"] for each in operator.do("history c0")["history"]]
+    answer = operator.do("history c0")
+    told = [each["what"] for each in answer["history"]]
+    assert set(answer["meanings"]) == set(told)
 
     for before, after in (
         ("LookDeferred", "Planned"),
