@@ -141,7 +141,7 @@ class Changes(Mapping[str, Child | None]):
         return None if isinstance(row, str) else child_of(self.kind, row[0], key, row[1])
 
     def __iter__(self) -> Iterator[str]:
-        return (entry_of(self.kind, key, row)[0] for key, row in self.rows.items())
+        return (row if isinstance(row, str) else uid_in(key, row[1]) for key, row in self.rows.items())
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -294,7 +294,7 @@ class BackendModel:
             for executed in self.on_repair:
                 executed(repair)
         results = [{"key": item["key"], "uid": item["uid"], "status": "accepted", "message": ""} for item in told]
-        return Answer(200, json.dumps({"results": [*results, *more]}).encode(), repairs=tuple(repairs))
+        return Answer(200, msgspec.json.encode({"results": [*results, *more]}), repairs=tuple(repairs))
 
     @staticmethod
     def _refusal(code: int, message: str, retry_after_s: int | None) -> Answer:

@@ -6,7 +6,6 @@ are set as data on ``StageWriter.fates`` and ``StageBackend.fates``: what become
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -206,7 +205,7 @@ class StageBackend(_Link, Backend):
         self._receive(call)
 
     def _receive(self, call: Call) -> Answer:
-        body = json.dumps({"nodes": [item.payload for item in call.items]}).encode()
+        body = msgspec.json.encode({"nodes": [item.payload for item in call.items]})
         answer = self.model.arrive(body, call.id, self._world.clock.now())
         for heard in self.on_arrival:
             heard(call, answer)

@@ -35,6 +35,7 @@ __all__ = ["SimReader", "Timers"]
 
 REWIND_LINES_MAX = 64  # of each kind's stream, to be brought again by ``rewind``; arbitrary
 CRASH_PAUSE_MAX_S = 5.0  # as the real reader's
+ALARM_AFTER_S = 0.001  # how long after a deadline it is looked at, as a thread that slept until then
 
 Deliver = Callable[[Objects | StreamChanged], None]
 
@@ -84,6 +85,7 @@ class _Kind:
         self.swallowed = False
         self.unanswered = False
         self.alarm: Cancel | None = None
+        self.alarm_s = 0.0
         self.opened_s: float | None = None
         self.told = 0
         self.timeouts: dict[ParentKey, float] = {}
@@ -449,13 +451,25 @@ class SimReader:
             self._set_alarm(each)
 
     def _set_alarm(self, each: _Kind) -> None:
+        """Deadlines move on with each line: an alarm that is set for an earlier one is kept, and looks again then."""
+        now = self._timers.clock.now()
+        wake_s = each.stream.wake_s() if each.stream is not None else None
         if each.alarm is not None:
+            if wake_s is not None and each.alarm_s <= max(wake_s, now) + ALARM_AFTER_S:
+                return
             each.alarm()
             each.alarm = None
-        wake_s = each.stream.wake_s() if each.stream is not None else None
         if wake_s is not None:
-            delay_s = max(0.0, wake_s - self._timers.clock.now()) + 0.001
-            each.alarm = self._timers.after(delay_s, lambda: self._tick(each))
+            each.alarm_s = max(wake_s, now) + ALARM_AFTER_S
+            each.alarm = self._timers.after(each.alarm_s - now, lambda: self._ring(each))
+
+    def _ring(self, each: _Kind) -> None:
+        each.alarm = None
+        wake_s = each.stream.wake_s() if each.stream is not None else None
+        if wake_s is not None and wake_s > self._timers.clock.now():
+            self._set_alarm(each)
+        else:
+            self._tick(each)
 
 
 def _translated(refusal: Refusal) -> ApiError:

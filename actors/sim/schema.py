@@ -12,7 +12,6 @@ schemas for `metadata`, embedded resources, and formats other than `date-time`.
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import re
 from typing import Any
@@ -185,28 +184,36 @@ class Node:
         result = value
         if self.items is not None:
             before = old if isinstance(old, list) else []
-            missing = itertools.repeat(_MISSING)
-            pairs = enumerate(zip(value, itertools.chain(before, missing), strict=False))
-            admitted = [
-                stored if _is_same(item, stored) else self.items.admit(item, stored, f"{path}[{at}]", out)
-                for at, (item, stored) in pairs
-            ]
-            if any(new is not item for new, item in zip(admitted, value, strict=True)):
-                result = admitted
+            for at, item in enumerate(value):
+                stored = before[at] if at < len(before) else _MISSING
+                known = _is_same(item, stored)
+                admitted = stored if known else self.items.admit(item, stored, f"{path}[{at}]", out)
+                if admitted is not item:
+                    result = list(value) if result is value else result
+                    result[at] = admitted
         if self.items_max is not None and len(result) > self.items_max:
             self._too_many(len(result), self.items_max, path, out)
         if self.items_min is not None and len(result) < self.items_min:
             text = f"Invalid value: {len(result)}: {path} in body should have at least {self.items_min} items"
             out.add("FieldValueInvalid", path, text)
         if self.set_list or self.map_keys:
-            seen: set[bytes] = set()
+            seen: set[str | bytes] = set()
             for at, item in enumerate(result):
-                key = {name: item.get(name) for name in self.map_keys} if isinstance(item, dict) else item
-                said = _encode(key)
+                said = self._said(item)
                 if said in seen:
+                    key = {name: item.get(name) for name in self.map_keys} if isinstance(item, dict) else item
                     out.add("FieldValueDuplicate", f"{path}[{at}]", f"Duplicate value: {_show(key)}")
                 seen.add(said)
         return result
+
+    def _said(self, item: Any) -> str | bytes:
+        """What tells an item of a set, or of a map, from the others: for most a single string, which needs no JSON."""
+        keys = self.map_keys
+        if isinstance(item, dict):
+            if len(keys) == 1 and type(key := item.get(keys[0])) is str:
+                return key
+            item = {name: item.get(name) for name in keys}
+        return _encode(item)
 
     def _too_many(self, count: int, most: int, path: str, out: Findings) -> None:
         out.add("FieldValueTooMany", path, f"Too many: {count}: must have at most {most} items")

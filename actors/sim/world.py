@@ -8,11 +8,11 @@ no choice depends on hashing. Who runs next is the ``schedule``'s choice.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from typing import Any
 
 import msgspec
@@ -75,10 +75,16 @@ class Bit:
         return None
 
 
-class _Timer(msgspec.Struct, eq=False):
+class Timer(msgspec.Struct, eq=False):
     """One callback to come; None when it has been made, or cancelled."""
 
     callback: Callable[[], None] | None
+
+    def fire(self) -> None:
+        """Its time has come."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
 
     def cancel(self) -> None:
         """It shall not be made."""
@@ -114,7 +120,7 @@ class World:
         # Apart from the actors' own randomness.
         self._schedule = schedule or RandomSchedule(random.Random(seed ^ 0x5EED))  # noqa: S311  the seed is the point
         self._ready: list[Mailbox] = []
-        self._timers: list[tuple[float, int, _Timer]] = []
+        self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._urns = itertools.count(1)
         self._in_turn = False
@@ -153,23 +159,33 @@ class World:
 
     def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
         """Call back in virtual time."""
-        timer = _Timer(callback)
+        return self.add(delay_s, Timer(callback))
+
+    def add(self, delay_s: float, timer: Timer) -> Cancel:
+        """The same with a timer that its owner has made."""
         at_s = self.clock.now_s + delay_s if delay_s > 0.0 else self.clock.now_s
-        heapq.heappush(self._timers, (at_s, next(self._numbers), timer))
+        heappush(self._timers, (at_s, next(self._numbers), timer))
         return timer.cancel
 
     def submit(self, pool: str, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
         """Call at once; a port that returns ``Later`` has its result delivered at that virtual time."""
-        self._settle(_outcome(call), done)
-
-    def _settle(self, outcome: Outcome[Any], done: Callable[[Outcome[Any]], None]) -> None:
-        if outcome.error is None and isinstance(outcome.value, Later):
-            later: Later[Any] = outcome.value
-            self.after(later.delay_s, lambda: self._settle(_outcome(later.result), done))
+        outcome = _outcome(call)
+        if isinstance(outcome.value, Later):
+            self._await(outcome.value, done)
         else:
             self.after(0.0, lambda: done(outcome))
 
-    def timers(self) -> list[tuple[float, _Timer]]:
+    def _await(self, later: Later[Any], done: Callable[[Outcome[Any]], None]) -> None:
+        def arrived() -> None:
+            outcome = _outcome(later.result)
+            if isinstance(outcome.value, Later):
+                self._await(outcome.value, done)
+            else:
+                done(outcome)
+
+        self.after(later.delay_s, arrived)
+
+    def timers(self) -> list[tuple[float, Timer]]:
         """Every timer that has not gone off, with when it will; in no order."""
         return [(at_s, timer) for at_s, _, timer in self._timers if timer.callback is not None]
 
@@ -219,7 +235,7 @@ class World:
         """Time moves to the next timer (not past ``until_s``); False when there is none."""
         timers = self._timers
         while timers and timers[0][2].callback is None:
-            heapq.heappop(timers)
+            heappop(timers)
         if not timers or timers[0][0] > until_s:
             return False
         self.clock.now_s = max(self.clock.now_s, timers[0][0])
@@ -230,11 +246,14 @@ class World:
         clock, timers = self.clock, self._timers
         until_s = clock.now_s + seconds
         while True:  # ``step``, without a call for each of a run's hundred thousand
-            if timers and timers[0][0] <= clock.now_s:
-                self._fire()
+            now_s = clock.now_s
+            while timers and timers[0][0] <= now_s:
+                heappop(timers)[2].fire()
             if self._ready:
                 self._run_one()
-            elif not self._jump(until_s):
+            elif timers and timers[0][0] <= until_s:
+                clock.now_s = timers[0][0]
+            else:
                 break
         clock.now_s = until_s
 
@@ -267,10 +286,7 @@ class World:
     def _fire(self) -> None:
         timers, clock = self._timers, self.clock
         while timers and timers[0][0] <= clock.now_s:
-            timer = heapq.heappop(timers)[2]
-            callback, timer.callback = timer.callback, None
-            if callback is not None:
-                callback()
+            heappop(timers)[2].fire()
 
     def _run_one(self) -> None:
         now_s = self.clock.now_s

@@ -14,6 +14,7 @@ from attrs import frozen
 from ..core.events import ActorCrashed, ActorRestarted
 from ..core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record
 from ..core.ports import Objects, StreamChanged
+from ..core.records import entries_of, entry_of
 from ..messages import PauseWanted
 from .stage import Stage
 
@@ -56,7 +57,7 @@ class Mirror:
         """Enter the mail; ``material(parent, kind)`` for each parent that must hear of it. Returns regressions."""
         held = self.records[mail.kind]
         now = self._now()
-        entries = dict(mail.entries)
+        entries = dict(entry_of(mail.kind, key, row) for key, row in entries_of(mail.entries))
         if mail.replace:
             self.synced.add(mail.kind)
             entries.update(dict.fromkeys((uid for uid in held if uid not in entries), None))
@@ -218,11 +219,11 @@ class Court:
     def possible(self, parent: ParentKey, kind: str, said: tuple[int, int, int], start_s: float) -> bool:
         """Whether these counts were true at some instant from ``start_s`` on, as far as silence can be told."""
         truth = self.stage.truth
-        overdue = truth.overdue(parent, kind, start_s)
         healthy, unhealthy, unknown = said
         for was_healthy, was_unhealthy, was_unknown in truth.history(parent, kind).since(start_s):
             hushed = was_healthy - healthy
-            if unhealthy == was_unhealthy and unknown == was_unknown + hushed and 0 <= hushed <= overdue:
+            fits = unhealthy == was_unhealthy and unknown == was_unknown + hushed
+            if fits and (hushed == 0 or 0 < hushed <= truth.overdue(parent, kind, start_s)):
                 return True
         return False
 

@@ -37,6 +37,8 @@ EVERY_S = 20.0
 """The mean time between two looks, some five in a run: all of this file costs a run a few hundredths of its time."""
 AFTERWARDS_S = 100.0
 """The same once the faults are over."""
+CALM_SHARE = 0.1
+"""How often somebody is asked when nobody is out of order: all that can be said then is that all is well."""
 NEWS_SHARE = 0.03
 """How often news are followed by a look: what lasts for milliseconds is not met otherwise."""
 NEWS_WITHIN_S = 0.6
@@ -83,9 +85,10 @@ class WhyTrue(Oracle):
 
     def _sample(self) -> None:
         self._later()
-        parents = sorted(self.stage.truth.parents)
-        if parents:
-            self.look(self.world.draws.choice([key for key in parents if not self._right(key)] or parents))
+        parents, draws = sorted(self.stage.truth.parents), self.world.draws
+        wrong = [key for key in parents if not self._right(key)]
+        if wrong or (parents and draws.random() < CALM_SHARE):
+            self.look(draws.choice(wrong or parents))
 
     def _material(self, parent: ParentKey, _kind: str) -> None:
         if self.world.draws.random() < NEWS_SHARE:

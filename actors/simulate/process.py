@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from attrs import define, evolve, field
 
 from ..actor import Behaviour, Cell, Context, Factory, Wedged
@@ -22,7 +21,7 @@ from ..core.ports import Cancel, Clock, Outcome, Random
 from ..mailbox import Future, Mailbox
 from ..messages import Ref
 from ..sim.schedule import name_of
-from ..sim.world import World
+from ..sim.world import Timer, World
 from ..supervision import ChildSpec
 from ..tree import VITAL, System
 
@@ -226,13 +225,10 @@ class ProbedSystem(System):
         return self._probe.wrap(f"cluster/{key.namespace}/{key.name}", super()._cluster(key))
 
 
-class _Timer(msgspec.Struct, eq=False):
+class _Timer(Timer, eq=False):
     """One timer of a process: it goes off for the living, and waits while they are frozen."""
 
     process: Process
-    callback: Callable[[], None] | None
-    forget: Cancel | None = None
-    """Takes it off the world's list."""
 
     def fire(self) -> None:
         """Its time has come."""
@@ -240,17 +236,11 @@ class _Timer(msgspec.Struct, eq=False):
         if not process.alive:
             return
         if process.waits is not None:
-            process.waits.append(self.fire)
+            process.waits.append(self.fire)  # it may still be cancelled before the thaw
             return
-        call, self.callback = self.callback, None
-        if call is not None:
-            call()
-
-    def cancel(self) -> None:
-        """Whoever wanted it does not any more; it may be waiting for the thaw."""
-        self.callback = None
-        if self.forget is not None:
-            self.forget()
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
 
 
 class Process:
@@ -315,9 +305,7 @@ class Process:
 
     def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
         """Call back in virtual time, if the process is still alive; after its thaw if it is frozen."""
-        timer = _Timer(self, callback)
-        timer.forget = self.world.after(delay_s, timer.fire)
-        return timer.cancel
+        return self.world.add(delay_s, _Timer(callback, self))
 
     def submit(self, pool: str, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
         """Make the call; its outcome is for the living."""

@@ -49,8 +49,9 @@ ORACLES = (
 REST_S = 60.0
 POLL_S = 5.0
 STORY_LINES = 40
-TURNS_PER_SECOND_MAX = 20_000
-"""More turns than this within one virtual second is a hot loop: the busiest honest second has some hundreds."""
+SLICE_S = 5.0  # of virtual time, between two looks at whether the run goes on; arbitrary
+TURNS_PER_SLICE_MAX = 20_000
+"""More turns than this within a slice is a hot loop: the busiest honest second has some hundreds."""
 
 
 @frozen(kw_only=True)
@@ -135,9 +136,9 @@ class Run:
         end_s = world.clock.now() + seconds
         while world.clock.now() < end_s and self._goes_on():
             before = world.turn_count
-            world.run_for(min(1.0, end_s - world.clock.now()))
-            if world.turn_count - before > TURNS_PER_SECOND_MAX:
-                self._failed(f"a hot loop: {world.turn_count - before} turns within a second")
+            world.run_for(min(SLICE_S, end_s - world.clock.now()))
+            if world.turn_count - before > TURNS_PER_SLICE_MAX:
+                self._failed(f"a hot loop: {world.turn_count - before} turns within {SLICE_S:g} s")
                 return
             if world.fatal_error is not None:
                 self._failed(f"fatal: {world.fatal_error}")

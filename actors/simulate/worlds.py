@@ -17,7 +17,9 @@ from .script import Script
 from .stage import StageSettings
 from .steps import Step
 
-__all__ = ["WORLDS", "Speed", "WorldSize", "measure"]
+__all__ = ["WORLDS", "Speed", "WorldSize", "fastest", "measure"]
+
+PLAYS = 3  # arbitrary: a few seconds for each of the two worlds
 
 
 @frozen(kw_only=True)
@@ -73,6 +75,7 @@ class Speed:
         what = f"{size.clusters} clusters × {size.nodes} nodes, a failure every {size.pace_s:g} s, all oracles"
         speed = f"{self.ratio:,.0f} × real time, {self.hours_per_second:.2f} h a second"
         did = f"{self.messages} messages, {self.repairs} repairs, {self.breaches} breaches; born in {self.birth_cpu_s:.1f} s"
+        did = f"{did}; fastest of {PLAYS}"
         return f"{size.name} world: {what}: {self.virtual_s:.0f} s in {self.cpu_s:.2f} s of one core: {speed} ({did})"
 
     def document(self) -> dict[str, object]:
@@ -109,21 +112,27 @@ class _Over(Exception):
     """It has been measured."""
 
 
+def fastest(size: WorldSize, cpu: Callable[[], float]) -> Speed:
+    """The fastest of ``PLAYS`` plays: they all do the same, and whatever else the machine has to do only adds to it."""
+    return min((measure(size, cpu) for _ in range(PLAYS)), key=lambda speed: speed.cpu_s)
+
+
 def measure(size: WorldSize, cpu: Callable[[], float]) -> Speed:
     """Play that world. ``cpu`` tells the processor seconds that this process has had."""
     began_s = cpu()
     looks: list[tuple[float, float]] = []
-
-    def look(run: Run) -> None:
-        now = run.stage.world.clock.now()
-        if not looks and now >= size.birth_s - 1.0:
-            looks.append((now, cpu()))
-        elif now >= size.birth_s + size.lasts_s - 1.0:
-            looks.append((now, cpu()))
-            raise _Over
-
     run = Run(world_script(size))
-    run.samples = look
+    world = run.stage.world
+
+    def look() -> None:
+        looks.append((world.clock.now(), cpu()))
+
+    def end() -> None:
+        look()
+        raise _Over
+
+    world.after(size.birth_s - 1.0, look)
+    world.after(size.birth_s + size.lasts_s - 1.0, end)
     with collected_at_the_end():
         try:
             run.play()
