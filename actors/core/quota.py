@@ -44,7 +44,7 @@ def _ns_up(at_s: float) -> int:
     return math.ceil(at_s * _NS)
 
 
-def _reached_s(at_ns: int) -> float:
+def reached_s(at_ns: int) -> float:
     """The first float instant that ``_ns_down`` puts at or after ``at_ns``."""
     at_s = at_ns / _NS
     while _ns_down(at_s) < at_ns:
@@ -135,7 +135,7 @@ class Ledger:
         if self._opens_ns is None:
             return math.inf
         if _ns_down(now) < self._opens_ns:
-            return _reached_s(self._opens_ns)
+            return reached_s(self._opens_ns)
         return self._next_at(now, len(self._open), self._spent)
 
     def limit(self, calls: int, until_s: float) -> None:
@@ -155,7 +155,7 @@ class Ledger:
             wanted = opened + len(spent) - calls + 1  # of the spent ones: so many must be free again
             if wanted <= 0:
                 return now
-            return _reached_s(heapq.nsmallest(wanted, spent)[-1]) if wanted <= len(spent) else math.inf
+            return reached_s(heapq.nsmallest(wanted, spent)[-1]) if wanted <= len(spent) else math.inf
 
         at_s = freed_at(self._in_force(now))
         if now < self._ceiling_until_s:
@@ -213,7 +213,7 @@ class Ledger:
         if free:
             next_s = now
         elif waits:
-            next_s = math.inf if opens_ns is None else _reached_s(opens_ns)
+            next_s = math.inf if opens_ns is None else reached_s(opens_ns)
         else:
             next_s = self._next_at(now, opened, spent)
         return {

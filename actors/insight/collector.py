@@ -17,7 +17,7 @@ from ..cluster import ClusterActor
 from ..core.backoff import BreakerState
 from ..core.batch import when_to_send
 from ..core.model import Child, Parent, ParentKey
-from ..core.quota import Ledger
+from ..core.quota import Ledger, reached_s
 from ..core.records import ChildRecords
 from ..core.situation import (
     QUIET_S,
@@ -284,13 +284,13 @@ def _batch_s(actor: BatchGatewayActor, ledger: Ledger) -> float:
 
 
 def _cold_until_s(ledger: Ledger) -> float:
-    return math.inf if ledger._opens_ns is None else ledger._opens_ns / 1e9
+    return math.inf if ledger._opens_ns is None else reached_s(ledger._opens_ns)
 
 
 def _slot_s(ledger: Ledger) -> float:
     """When the first spent slot is free again. A heap's first is its least, whatever else is being done to it."""
     spent = list(ledger._spent)
-    return min(spent) / 1e9 if spent else math.inf
+    return reached_s(min(spent)) if spent else math.inf
 
 
 def _children(records: ChildRecords, key: ParentKey) -> list[Child]:

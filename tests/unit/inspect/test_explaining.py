@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from actors.core.model import ParentKey
 from actors.core.quantity import Quota
+from actors.core.quota import Ledger
 from actors.core.whylog import ENTRIES_MAX, TOLD
-from actors.insight.collector import Collector
+from actors.insight.collector import Collector, _cold_until_s
 from actors.ops.inspect.page import PARTS, renewed
 from actors.ops.inspect.registry import CommandError
 
@@ -156,3 +158,13 @@ def test_the_pages_are_made_from_the_code(name: str) -> None:
     text = (Path(__file__).parents[3] / name).read_text(encoding="utf-8")
 
     assert text == renewed(name, text)
+
+
+def test_a_cold_start_is_said_to_last_until_the_very_instant_at_which_the_ledger_opens() -> None:
+    """Its nanoseconds may round to a float before it: then ``why`` blamed a quota that nobody had spent (seed 2381)."""
+    for began_s in (116.66707734764448, 0.1, 1e6 / 7):
+        ledger = Ledger(Quota(3, 5.0), timeout_s=10.0, lateness_s=1.0)
+        ledger.cold_start(began_s)
+        until_s = _cold_until_s(ledger)
+
+        assert (0, 3) == (ledger.free(math.nextafter(until_s, 0.0)), ledger.free(until_s))
