@@ -39,7 +39,7 @@ from .model import Child, Parent, ParentKey, Record
 from .parent_spec import read_spec
 from .paths import Path, parse_path
 from .shapes import Tree, event_of, frozen, getter, insert, place, struct
-from .status_names import from_wire
+from .status_wire import from_wire, place_of
 
 __all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec", "rfc3339_s"]
 
@@ -224,7 +224,8 @@ class Decoder:
         reads.want(("metadata", "generation"), int)
         reads.want(("metadata", "deletionTimestamp"), str)
         fleet, own = self._fleet, parse_path(self._fleet.spec) if self._fleet.spec else None
-        reads.want(("status",), Any)
+        reads.want(place_of(fleet), str if fleet.status_annotation else Any)
+        plain = not (fleet.status or fleet.status_annotation)
         if own is not None:
             reads.want(own, Any)
 
@@ -233,7 +234,6 @@ class Decoder:
                 name, namespace, uid, version, generation, deleted_at, status, *spec = values(obj)
                 if not name or not uid:
                     raise ValueError(_UNNAMED)
-                status = status if isinstance(status, dict) else {}
                 parent = Parent(
                     kind=self.kind,
                     key=ParentKey(namespace or "", name),
@@ -241,7 +241,7 @@ class Decoder:
                     version=_version(version),
                     generation=generation or 0,
                     spec=read_spec(spec[0] if spec else None, fleet.spec),
-                    status=from_wire(fleet, status) if fleet.status else status,
+                    status=status if plain and isinstance(status, dict) else from_wire(fleet, status),
                     deleting=deleted_at is not None,
                 )
                 return parent, ()

@@ -197,8 +197,9 @@ class FleetDefinition:
     """A parent kind, its child kinds, and the backend operation that repairs a child.
 
     ``payload`` is the template of an item of a call (``payload``; its key and uid are added). ``status`` names fields of the
-    parent's status otherwise ("": it is not written). ``spec`` is the path at which the parent's own settings are ("": it has
-    none). ``settings`` are the operator's settings that this fleet wants, by their keys and as people write them.
+    parent's status otherwise ("": it is not written). With ``status_annotation`` the whole status is JSON under that
+    annotation, for parents that belong to another controller. ``spec`` is the path at which the parent's own settings are
+    ("": it has none). ``settings`` are the operator's settings that this fleet wants, by their keys and as people write them.
     """
 
     name: str
@@ -207,6 +208,7 @@ class FleetDefinition:
     operation: str = "batchRepair"
     payload: Dict[str, Any] = field(factory=lambda: dict(PAYLOAD), hash=False)
     status: Dict[str, str] = field(factory=dict, hash=False)
+    status_annotation: str = ""
     spec: str = "spec"
     settings: Dict[str, str] = field(factory=dict, hash=False)
 

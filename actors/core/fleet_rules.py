@@ -52,10 +52,8 @@ __all__ = [
 Place = tuple[str | int, ...]
 _STATUSES = ("True", "False", "Unknown")
 _NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_KEY = rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}"
-_LABELS = re.compile(
-    rf"!{_KEY}|{_KEY}(\s*(=|==|!=)\s*({_NAME})?|\s+(in|notin)\s*\(\s*({_NAME}(\s*,\s*{_NAME})*)?\s*\))?"
-)
+KEY = rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}"
+_LABELS = re.compile(rf"!{KEY}|{KEY}(\s*(=|==|!=)\s*({_NAME})?|\s+(in|notin)\s*\(\s*({_NAME}(\s*,\s*{_NAME})*)?\s*\))?")
 _FIELDS = re.compile(r"[A-Za-z][A-Za-z0-9.]*\s*(=|==|!=)\s*[^,=\s]*")
 _OUTSIDE = re.compile(r",(?![^(]*\))")
 
@@ -93,6 +91,7 @@ def near(word: str, words: Iterable[str]) -> str:
 def problems(fleet: FleetDefinition) -> list[Problem]:
     """All that is wrong with a definition."""
     found = parent_problems(fleet.parent, fleet.spec) + status_problems(fleet.status)
+    found += annotation_problems(fleet.status_annotation)
     found += kind_problems(fleet.parent, [(number, child.ref) for number, child in enumerate(fleet.children)])
     for number, child in enumerate(fleet.children):
         found += [each.under("children", number) for each in child_problems(child, fleet.parent)]
@@ -260,6 +259,12 @@ def kind_problems(parent: KindRef | None, children: Iterable[tuple[int, KindRef]
             found.append(Problem(("children", number, "kind"), told))
         taken.setdefault(ref.kind, f"children[{number}]'s")
     return found
+
+
+def annotation_problems(key: str) -> list[Problem]:
+    """What is wrong with the annotation that the status is kept in ("": none)."""
+    told = f"found {key!r}, expected a key such as fleet or example.com/fleet"
+    return [] if not key or re.fullmatch(KEY, key) else [Problem(("parent", "statusAnnotation"), told)]
 
 
 def status_problems(names: Dict[str, str]) -> list[Problem]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 
 from ..core.errors import Misconfigured, SettingsError
+from ..core.fleet import FleetDefinition
 from ..core.operation import PROMISED, Capabilities
 from ..core.ports import Backend, Call, Reply
 from .backend import HttpBackend, batch_path
+from .kube import KubeClient
+from .kube_backend import KubernetesBackend
 from .settings import Settings
 from .settings_load import read_token
 
 
-def backend_of(settings: Settings, operation: str) -> Backend:
-    """The adapter. It opens no connection, but to where credentials are kept; SettingsError where it cannot be used."""
+def backend_of(settings: Settings, fleet: FleetDefinition, kube: Callable[[], KubeClient] | None = None) -> Backend:
+    """The adapter. It opens no connection, but to where credentials are kept; SettingsError where it cannot be used.
+
+    ``kube`` gives the client of the API server for an adapter that needs one; without it there is a new one.
+    """
     if settings.backend == "ec2":
         from .ec2 import Ec2Backend
 
@@ -22,13 +29,16 @@ def backend_of(settings: Settings, operation: str) -> Backend:
             terminate_from=settings.ec2_terminate_from,
             timeout_s=settings.backend_timeout_s,
         )
+    if settings.backend == "kubernetes":
+        client = KubeClient(settings.kubeconfig or None, settings.context or None) if kube is None else kube()
+        return KubernetesBackend(client, fleet, settings.kubernetes_annotation)
     if settings.backend == "none":
         return NoBackend()
     if ":" in settings.backend:
         return _own(settings.backend)
     path = settings.backend_token_file
     token = (lambda: read_token(path)) if path else None
-    return HttpBackend(settings.backend_url, batch_path=batch_path(operation), token=token)
+    return HttpBackend(settings.backend_url, batch_path=batch_path(fleet.operation), token=token)
 
 
 class NoBackend:

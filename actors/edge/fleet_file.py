@@ -127,6 +127,7 @@ def _fleet(file: types.FleetFile) -> tuple[core.FleetDefinition | None, list[Pro
     fleet = core.FleetDefinition(
         name=file.name, parent=parent, children=tuple(made), operation=repair.operation, payload=item, status=names,
         spec="" if file.parent.settings is False else file.parent.settings,
+        status_annotation=_text(file.parent.status_annotation),
         settings={key: _as_people_write(types.SETTINGS[key], value) for key, value in settings.items()},
     )  # fmt: skip
     return fleet, all_problems(fleet)
@@ -274,6 +275,8 @@ def _as_file(fleet: core.FleetDefinition) -> dict[str, Any]:
         parent["settings"] = fleet.spec or False
     if fleet.status:
         parent["status"] = {name: wire or None for name, wire in fleet.status.items()}
+    if fleet.status_annotation:
+        parent["statusAnnotation"] = fleet.status_annotation
     found: dict[str, Any] = {
         "apiVersion": types.API_VERSION, "kind": types.KIND, "name": fleet.name, "parent": parent,
         "children": [_child_as_file(child) for child in fleet.children],

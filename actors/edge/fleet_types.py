@@ -143,6 +143,16 @@ class Parent(Watched):
         ),
     ] = "spec"
     status: Status | UnsetType = UNSET
+    status_annotation: (
+        Annotated[
+            Key,
+            Meta(
+                description="For a kind that another controller owns: the status is written under this annotation, as JSON, "
+                "and the object's own status is left alone."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Owner(Spec):

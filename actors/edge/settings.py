@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from ..core.fleet_rules import KEY
 from ..core.model import Policy, Share
 from ..core.quantity import Quota
 from .setting import (
@@ -111,11 +112,12 @@ class Settings:
     # --- the backend --------------------------------------------------------------------------------------------------
     backend: str = setting(
         BACKEND,
-        choice_or_name("http", "ec2", "none"),
+        choice_or_name("http", "ec2", "kubernetes", "none"),
         "http",
         effect=(
             "Who repairs. http: a batch service at --backend-url. ec2: Amazon EC2, by RebootInstances (docs/ec2.md); needs "
-            "muster-operator[ec2]. none: nobody; nodes are counted. MODULE:NAME: what NAME of that Python module answers when "
+            "muster-operator[ec2]. kubernetes: the child's own controller, which is told on the API server (docs/backends.md). "
+            "none: nobody; nodes are counted. MODULE:NAME: what NAME of that Python module answers when "
             "it is called without arguments, an adapter of your own (docs/backends.md)."
         ),
         reason="Any service can be put behind HTTP.",
@@ -146,6 +148,16 @@ class Settings:
             "by the process. For --backend ec2."
         ),
         reason="Off, because an instance that is terminated does not come back unless something replaces it.",
+    )
+    kubernetes_annotation: str = setting(
+        BACKEND,
+        text("KEY", "a key such as cluster.x-k8s.io/remediate-machine", rf"({KEY})?"),
+        "",
+        effect=(
+            "Which annotation asks a child's own controller to repair it; its value is the item's key. Unset: the child is "
+            "deleted, for its controller to replace. For --backend kubernetes."
+        ),
+        reason="Deletion is what every controller of replaceable objects acts on.",
     )
     backend_token_file: str = setting(
         BACKEND,

@@ -19,7 +19,7 @@ from ..core.errors import Conflict, NotFound, Unreachable
 from ..core.fleet import FleetDefinition
 from ..core.model import EventNote, ParentKey
 from ..core.ports import Clock, Written
-from ..core.status_names import from_wire, to_wire
+from ..core.status_wire import patch_of, status_of, subresource_of
 from .dispatcher import SystemClock
 from .kube import KubeClient
 
@@ -29,13 +29,11 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 class _Meta(msgspec.Struct, rename="camel"):
-    name: str = ""
     resource_version: str = "0"
 
 
 class _Object(msgspec.Struct):
     metadata: _Meta
-    status: dict[str, Any] | None = None
 
 
 class _SeriesSeen(msgspec.Struct):
@@ -59,15 +57,14 @@ class KubeStatusWriter:
 
     def patch_status(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
         """See ``StatusWriter``. The resourceVersion is the guard: the server ignores a wrong uid in a status patch."""
-        path = self._fleet.parent.path(parent.namespace, parent.name) + "/status"
-        body = {"metadata": {"resourceVersion": str(version)}, "status": to_wire(self._fleet, status)}
+        fleet, part = self._fleet, subresource_of(self._fleet)
+        path = fleet.parent.path(parent.namespace, parent.name) + (f"/{part}" if part else "")
+        body = patch_of(fleet, {"resourceVersion": str(version)}, status)
         query = {"fieldManager": "muster"}
         answer = self._client.request("PATCH", path, query=query, body=body, content_type=MERGE_PATCH)
         try:
-            written = msgspec.json.decode(answer.body, type=_Object)
-            return Written(
-                version=int(written.metadata.resource_version), status=from_wire(self._fleet, written.status)
-            )
+            version_said = msgspec.json.decode(answer.body, type=_Object).metadata.resource_version
+            return Written(version=int(version_said), status=status_of(fleet, msgspec.json.decode(answer.body)))
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             raise Unreachable(f"{self._client.server}: PATCH {path}: the answer cannot be read: {error}") from error
 

@@ -31,7 +31,7 @@ from ..edge.backends import backend_of
 from ..edge.kube import KubeClient
 from ..edge.settings_load import Loaded, require_backend
 from .definitions import is_ours
-from .rights import kinds_read, rights
+from .rights import kinds_read, repairs_by, rights
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -97,7 +97,7 @@ def _api_lines(loaded: Loaded, fleet: FleetDefinition) -> Iterator[Line]:
     yield Line("connection", True, f"{kube.server} answers, Kubernetes {version}")
     for kind, where in kinds_read(fleet, loaded.settings.namespace):
         yield _kind_line(kube, kind, fleet, where)
-    yield from _permission_lines(kube, fleet, loaded.settings.namespace)
+    yield from _permission_lines(kube, loaded)
 
 
 def _connection_cure(error: MusterError) -> str:
@@ -181,14 +181,15 @@ def _other_versions(kube: KubeClient, kind: KindRef) -> list[str]:
     return [str(each.get("version")) for each in group.get("versions", ()) if isinstance(each, dict)]
 
 
-def _permission_lines(kube: KubeClient, fleet: FleetDefinition, namespace: str) -> Iterator[Line]:
+def _permission_lines(kube: KubeClient, loaded: Loaded) -> Iterator[Line]:
+    fleet, namespace = loaded.fleet, loaded.settings.namespace
     where = f"in the namespace {namespace}" if namespace else "in all namespaces"
     cure = "kubectl apply -k manifests/rbac" if not namespace else "kubectl apply -k manifests/overlays/namespaced"
     if fleet != MUSTER_FLEET:
         cure = "apply what muster manifests prints for this fleet"
     wanted = [
         (verb, right.group, *resource.partition("/")[::2], right.namespace)
-        for right in rights(fleet, namespace)
+        for right in rights(fleet, namespace, repairs=repairs_by(loaded.settings))
         for resource in right.resources
         for verb in right.verbs
     ]
@@ -231,7 +232,7 @@ def _backend_lines(loaded: Loaded) -> Iterator[Line]:
             return
         page = "docs/ec2.md" if name == "ec2" else "docs/backends.md"
         try:
-            backend_of(loaded.settings, "")
+            backend_of(loaded.settings, loaded.fleet)
         except SettingsError as error:
             yield Line("backend", False, str(error), f"{page} has what it needs")
         else:

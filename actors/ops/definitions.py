@@ -1,5 +1,6 @@
 """Custom resource definitions for the kinds of a fleet: the parent's is the built-in Cluster's by other names, a child's has
-the fields that the fleet reads, and no others. Of a kind that comes with Muster, it is the one that comes with it.
+the fields that the fleet reads, and no others. Of a kind that comes with Muster, it is the one that comes with it. There is
+none for a parent whose status is kept in an annotation: its own controller brings it.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ _ANY: Schema = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 def is_ours(ref: KindRef) -> bool:
-    """Whether somebody's own definition can define it: Kubernetes' own groups are taken."""
-    return "." in ref.group and not ref.group.endswith(".k8s.io")
+    """Whether somebody's own definition can define it: Kubernetes' groups and its projects' are taken."""
+    return "." in ref.group and not ref.group.endswith((".k8s.io", ".x-k8s.io"))
 
 
 def definitions(fleet: FleetDefinition) -> list[dict[str, Any]]:
     """One for each kind of the fleet that can have one, the parent's first."""
     shipped = {(each["spec"]["group"], each["spec"]["names"]["kind"]): each for each in crd_documents()}
     found = []
-    if is_ours(fleet.parent):
+    if is_ours(fleet.parent) and not fleet.status_annotation:
         cluster = shipped[MUSTER_FLEET.parent.group, MUSTER_FLEET.parent.kind]
         found.append(_parent(fleet, copy.deepcopy(cluster)))
     ours = [child for child in fleet.children if is_ours(child.ref)]

@@ -86,7 +86,7 @@ class RealEngine:
             reader=self._reader,
             status_writer=self._writer if self.shadow is None else self.shadow.writer,
             backend=SeenBackend(
-                backend_of(settings, fleet.operation) if self.shadow is None else self.shadow.backend,
+                backend_of(settings, fleet, lambda: self._kube) if self.shadow is None else self.shadow.backend,
                 self._dispatcher.clock,
                 self._memory.calls,
             ),

@@ -6,7 +6,7 @@ import yaml
 
 from ..edge.settings_load import Loaded
 from .definitions import definitions, is_ours
-from .rights import documents
+from .rights import documents, repairs_by
 
 __all__ = ["manifests"]
 
@@ -16,7 +16,9 @@ def manifests(loaded: Loaded, *, crds: bool) -> str:
     fleet, namespace = loaded.fleet, loaded.settings.namespace
     where = f"in the namespace {namespace}" if namespace else "in all namespaces"
     head = f"# The least rights for the fleet {fleet.name}, {where}: muster manifests"
-    parts = [yaml.safe_dump_all(documents(fleet, namespace), sort_keys=False, width=120)]
+    parts = [
+        yaml.safe_dump_all(documents(fleet, namespace, repairs=repairs_by(loaded.settings)), sort_keys=False, width=120)
+    ]
     if crds:
         taken = [ref.kind for ref in fleet.kinds if not is_ours(ref)]
         parts += [f"---\n{yaml.safe_dump(each, sort_keys=False, width=120)}" for each in definitions(fleet)]

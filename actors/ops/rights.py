@@ -8,8 +8,11 @@ from attrs import frozen
 
 from ..core.fleet import FleetDefinition, KindRef
 from ..core.joins import sides_of
+from ..core.status_wire import subresource_of
+from ..edge.kube_backend import verb_of
+from ..edge.settings import Settings
 
-__all__ = ["Right", "documents", "kinds_read", "rights"]
+__all__ = ["Right", "documents", "kinds_read", "repairs_by", "rights"]
 
 NAME, ACCOUNT, HOME = "muster-operator", "muster", "muster-system"
 _LABELS = {
@@ -41,25 +44,34 @@ def kinds_read(fleet: FleetDefinition, namespace: str = "") -> list[tuple[KindRe
     return list({(ref.group, ref.plural, where): (ref, where) for ref, where in found}.values())
 
 
-def rights(fleet: FleetDefinition, namespace: str = "") -> list[Right]:
-    """What the operator does, and nothing else; ``namespace``: the one that it is limited to."""
+def repairs_by(settings: Settings) -> str:
+    """What repairs are on the API server itself: the verb that they need on the children; "" where they are elsewhere."""
+    return verb_of(settings.kubernetes_annotation) if settings.backend == "kubernetes" else ""
+
+
+def rights(fleet: FleetDefinition, namespace: str = "", *, repairs: str = "") -> list[Right]:
+    """What the operator does, and nothing else; ``namespace``: the one that it is limited to; ``repairs``: ``repairs_by``."""
     reads: dict[tuple[str, str], list[str]] = {}
     for ref, where in kinds_read(fleet, namespace):
         reads.setdefault((ref.group, where), []).append(ref.plural)
     found = [Right(group, tuple(plurals), ("list", "watch"), where) for (group, where), plurals in reads.items()]
     parent = fleet.parent
     home = namespace if parent.namespaced else ""
-    found.append(Right(parent.group, (f"{parent.plural}/status",), ("patch",), home))
+    part = subresource_of(fleet)
+    found.append(Right(parent.group, (f"{parent.plural}/{part}" if part else parent.plural,), ("patch",), home))
+    if repairs:
+        refs = [child.ref for child in fleet.children]
+        found += [Right(ref.group, (ref.plural,), (repairs,), namespace if ref.namespaced else "") for ref in refs]
     # Events on what is in no namespace are in the namespace default.
     events = namespace if parent.namespaced else "default"
     found.append(Right("events.k8s.io", ("events",), ("create", "patch"), events))
     return found
 
 
-def documents(fleet: FleetDefinition, namespace: str = "") -> list[dict[str, Any]]:
+def documents(fleet: FleetDefinition, namespace: str = "", *, repairs: str = "") -> list[dict[str, Any]]:
     """Roles and their bindings to the operator's account: one for all namespaces, and one for each that is named."""
     by_namespace: dict[str, list[Right]] = {"": []}
-    for right in rights(fleet, namespace):
+    for right in rights(fleet, namespace, repairs=repairs):
         by_namespace.setdefault(right.namespace, []).append(right)
     found = []
     for where, some in by_namespace.items():

@@ -32,7 +32,7 @@ from ..core.operation import PROMISED, Capabilities
 from ..core.ports import Backend, Call, ItemResult, Later, Reply, StatusWriter, Written
 from ..core.quantity import Quota
 from ..core.reconcile import rfc3339
-from ..core.status_names import from_wire, to_wire
+from ..core.status_wire import patch_of, status_of, subresource_of
 from ..gateway import GatewaySettings
 from ..tree import Ports, System, TreeSettings
 from .apierrors import ApiError as Refusal
@@ -70,14 +70,14 @@ class SimStatusWriter(StatusWriter):
     def _patch(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
         self.fail(parent)
         metadata = {"name": parent.name, "uid": uid, "resourceVersion": str(version)}
-        body = {"metadata": metadata, "status": to_wire(self._fleet, status)}
+        body = patch_of(self._fleet, metadata, status)
         try:
-            stored = self._model.patch(self._resource, parent.name, body, parent.namespace, "status")
+            stored = self._model.patch(self._resource, parent.name, body, parent.namespace, subresource_of(self._fleet))
         except Refusal as refusal:
             kind = {409: Conflict, 404: NotFound, 422: Invalid}.get(refusal.code, Unreachable)
             raise kind(refusal.message) from refusal
         self.writes.append((parent, status))
-        return Written(version=stored.resource_version, status=from_wire(self._fleet, stored.obj["status"]))
+        return Written(version=stored.resource_version, status=status_of(self._fleet, stored.obj))
 
 
 class SimBackend(Backend):

@@ -30,7 +30,7 @@ from ..core.errors import (
 from ..core.fleet import FleetDefinition
 from ..core.model import EventNote, ParentKey
 from ..core.ports import Backend, Call, ItemResult, Later, Reply, StatusWriter, Written
-from ..core.status_names import from_wire, to_wire
+from ..core.status_wire import patch_of, status_of, subresource_of
 from .apierrors import ApiError as Refusal
 from .apiserver import ApiServerModel
 from .backend import Answer, BackendModel
@@ -151,13 +151,13 @@ class StageWriter(_Link, StatusWriter):
 
     def _patch(self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]) -> Written:
         metadata = {"name": parent.name, "uid": uid, "resourceVersion": str(version)}
-        body = {"metadata": metadata, "status": to_wire(self._fleet, status)}
+        body = patch_of(self._fleet, metadata, status)
         for heard in self.on_arrival:
             heard(parent, uid)
         before = self._model.resource_version
         self.writing = True
         try:
-            stored = self._model.patch(self._resource, parent.name, body, parent.namespace, "status")
+            stored = self._model.patch(self._resource, parent.name, body, parent.namespace, subresource_of(self._fleet))
         except Refusal as refusal:
             kind = {409: Conflict, 404: NotFound, 422: Invalid}.get(refusal.code, Unreachable)
             raise kind(refusal.message) from refusal
@@ -166,7 +166,7 @@ class StageWriter(_Link, StatusWriter):
         self.writes_count += 1
         for hears in self.on_write:
             hears(parent, uid, self._model.resource_version != before, status)
-        return Written(version=stored.resource_version, status=from_wire(self._fleet, stored.obj["status"]))
+        return Written(version=stored.resource_version, status=status_of(self._fleet, stored.obj))
 
 
 class StageBackend(_Link, Backend):

@@ -13,8 +13,7 @@ import yaml
 from actors.core.fleet_rules import problems
 from actors.edge.fleet_file import load_fleet
 from actors.edge.fleet_schema import fleet_schema, schema_text
-from actors.edge.settings import Settings
-from actors.edge.settings_load import Loaded
+from actors.edge.settings_load import load
 from actors.ops.fleet_page import tables
 from actors.ops.manifests_words import manifests
 
@@ -61,12 +60,13 @@ def test_every_fleet_in_the_documentation_is_right(file: Path, tmp_path: Path) -
             load_fleet(str(path))
 
 
-def test_the_manifests_of_the_example_are_current() -> None:
-    """muster manifests --fleet fleet.yaml --crds > manifests.yaml"""
-    folder = ROOT / "examples" / "nodes"
-    loaded = Loaded(settings=Settings(), fleet=load_fleet(str(folder / "fleet.yaml")).fleet)
+@pytest.mark.parametrize(("example", "crds"), [("nodes", True), ("pods", True), ("machines", False)])
+def test_the_manifests_of_an_example_are_current(example: str, crds: bool) -> None:
+    """muster manifests --fleet fleet.yaml --crds > manifests.yaml; the kinds of examples/machines are Cluster API's."""
+    folder = ROOT / "examples" / example
+    loaded = load({"fleet": str(folder / "fleet.yaml")})
 
-    assert (folder / "manifests.yaml").read_text(encoding="utf-8") == manifests(loaded, crds=True)
+    assert (folder / "manifests.yaml").read_text(encoding="utf-8") == manifests(loaded, crds=crds)
 
 
 def test_the_patches_that_mount_a_fleet_are_the_same_in_the_page_and_in_the_example() -> None:

@@ -22,6 +22,7 @@ from attrs import define, field
 from moto.server import ThreadedMotoServer
 
 from actors.core.errors import BackendError, Malformed, Misconfigured, Refused, SettingsError, Throttled, Unavailable
+from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Child, Item, ParentKey
 from actors.core.payload import payloads
 from actors.core.ports import Reply
@@ -422,7 +423,7 @@ def test_check_says_whether_run_would_find_what_it_needs(environment: pytest.Mon
 
 
 def test_the_settings_choose_it(cloud: Cloud) -> None:
-    adapter = backend_of(Settings(backend="ec2", ec2_instance_field="name", ec2_terminate_from=2), "batchRepair")
+    adapter = backend_of(Settings(backend="ec2", ec2_instance_field="name", ec2_terminate_from=2), MUSTER_FLEET)
     assert isinstance(adapter, Ec2Backend)
     item = msgspec.structs.replace(cloud.item(15), payload={"name": cloud.instances[15]}, attempt=2)
     send(cloud, adapter, [item])
@@ -444,7 +445,7 @@ def test_the_examples_fleet_names_its_instances_where_the_adapter_looks(cloud: C
     item = msgspec.structs.replace(cloud.item(0), payload=renders["Node"](node, ParentKey("", "workers"), "k"))
     settings = source.fleet.settings
     assert settings["backend"] == "ec2"
-    adapter = backend_of(Settings(backend="ec2", ec2_terminate_from=int(settings["ec2TerminateFrom"])), "repair")
+    adapter = backend_of(Settings(backend="ec2", ec2_terminate_from=int(settings["ec2TerminateFrom"])), MUSTER_FLEET)
     assert isinstance(adapter, Ec2Backend)
     send(cloud, adapter, [item])
 

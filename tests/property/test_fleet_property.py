@@ -111,6 +111,7 @@ def fleets(draw: st.DrawFn) -> FleetDefinition:
         name=draw(WORDS), parent=KindRef(group=parent.group, version=parent.version, kind=kinds[0], plural=parent.plural),
         children=tuple(children), operation=draw(WORDS), payload=payload, status=status,
         spec=draw(st.sampled_from(["spec", "", "spec.fleet"])), settings=settings,
+        status_annotation=draw(st.sampled_from(["", "fleet", "muster.dev/fleet"])),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import SettingsError
+from actors.core.fleet import MUSTER_FLEET
 from actors.core.operation import Capabilities
 from actors.edge.backends import backend_of
 from actors.edge.settings_load import load, require_backend
@@ -64,7 +65,7 @@ def test_the_operator_finds_the_pages_adapter(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("RACK_URL", "http://rack")
     loaded = load({"backend": name})
     require_backend(loaded)
-    made = backend_of(loaded.settings, "batchRepair")
+    made = backend_of(loaded.settings, MUSTER_FLEET)
 
     assert made.capabilities == Capabilities(keys=False, batch_max=48)
     assert made._rack.url == "http://rack"  # type: ignore[attr-defined]  # the page's own
@@ -92,7 +93,7 @@ def test_what_is_no_adapter_is_a_setting_error(
     monkeypatch.delitem(sys.modules, "own", raising=False)
     loaded = load({"backend": name, "kubeconfig": "/no/such/file"})
     with pytest.raises(SettingsError, match=f"^backend {name}: ") as caught:
-        backend_of(loaded.settings, "batchRepair")
+        backend_of(loaded.settings, MUSTER_FLEET)
     (line,) = (each for each in checks(loaded) if each.name == "backend")
 
     assert text in str(caught.value)
@@ -102,5 +103,5 @@ def test_what_is_no_adapter_is_a_setting_error(
 
 @pytest.mark.parametrize("name", ["", "https", "EC2", "a b:c", "module:", ":name", "module:name.more"])
 def test_a_backend_is_named_by_a_word_or_a_place_in_a_module(name: str) -> None:
-    with pytest.raises(SettingsError, match="backend .*expected one of http, ec2, none, or MODULE:NAME"):
+    with pytest.raises(SettingsError, match="backend .*expected one of http, ec2, kubernetes, none, or MODULE:NAME"):
         load({"backend": name})

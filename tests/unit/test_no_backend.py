@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.core.errors import Misconfigured
+from actors.core.fleet import MUSTER_FLEET
 from actors.core.ports import Call
 from actors.edge.backends import backend_of
 from actors.edge.fleet_file import parse_fleet
@@ -35,7 +36,7 @@ def test_it_needs_no_address_and_repairs_nobody() -> None:
 
 def test_who_asks_it_all_the_same_is_told_what_to_do() -> None:
     """A parent may have repairs switched on in its own spec."""
-    backend = backend_of(load({"backend": "none"}).settings, "batchRepair")
+    backend = backend_of(load({"backend": "none"}).settings, MUSTER_FLEET)
 
     with pytest.raises(Misconfigured, match="name one, or leave spec.repair.enabled out") as caught:
         backend.send(Call(id="c", operation="batchRepair", items=(), timeout_s=1.0))

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from actors.core.fleet import MUSTER_FLEET, KindRef, Lease
 from actors.edge.fleet_file import load_fleet
+from actors.edge.settings import Settings
 from actors.ops.cli import cli
 from actors.ops.definitions import definitions, is_ours
-from actors.ops.rights import documents, kinds_read, rights
+from actors.ops.rights import Right, documents, kinds_read, repairs_by, rights
 from actors.sim.apiserver import ApiServerModel
 from actors.sim.crds import crd_documents
 
@@ -65,6 +66,24 @@ def test_what_is_in_no_namespace_is_read_by_a_cluster_role_even_where_one_namesp
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}
     ]
     assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]} in by_place["Role", "pools"]["rules"]
+
+
+def test_a_parent_that_is_somebody_elses_is_patched_as_a_whole_and_not_defined() -> None:
+    fleet = evolve(MUSTER_FLEET, status_annotation="muster.dev/fleet")
+
+    assert ("clusters",) in [right.resources for right in rights(fleet) if right.verbs == ("patch",)]
+    assert [each["spec"]["names"]["kind"] for each in definitions(fleet)] == ["ComputeNode", "StorageNode"]
+
+
+@pytest.mark.parametrize(("annotation", "verb"), [("", "delete"), ("example.com/repair", "patch")])
+def test_repairs_on_the_api_server_need_a_right_on_the_children(annotation: str, verb: str) -> None:
+    settings = Settings(backend="kubernetes", kubernetes_annotation=annotation)
+    plain = rights(MUSTER_FLEET, "muster-system", repairs=repairs_by(Settings()))
+    more = rights(MUSTER_FLEET, "muster-system", repairs=repairs_by(settings))
+
+    assert [each for each in more if each not in plain] == [
+        Right("muster.dev", (plural,), (verb,), "muster-system") for plural in ("computenodes", "storagenodes")
+    ]
 
 
 def test_leases_beside_the_child_are_a_right_like_others() -> None:
