@@ -302,8 +302,8 @@ class ClusterActor(Behaviour):
         if changed:
             self._target = plan.status
             self._send_status()
+        self._repairs.record(plan.repairs)  # also what is asked already: its node may have left meanwhile, and come back
         if others or not self._told_gateway:
-            self._repairs.record(plan.repairs)
             self._asked = asked
             self._send_repairs()
         for note in plan.events:

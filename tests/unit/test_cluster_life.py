@@ -269,3 +269,20 @@ def test_a_child_that_is_ill_again_takes_one_place() -> None:
     desk.run(1.0)
 
     assert sorted(desk.asked[-1]) == ["a", "b"]
+
+
+def test_a_child_that_leaves_and_comes_back_within_a_debounce_still_has_its_cooldown() -> None:
+    """It changed parents and back: nobody had looked meanwhile, and its call is the same (seed 15046)."""
+    desk = Desk(cooldown_s=100.0).settled(node("a", healthy=False))
+    desk.tell(AskAgain())
+    first = desk.keys
+    desk.mail(gone=("a",))
+    desk.mail(node("a", healthy=False, version=2))
+    desk.run(1.0)
+    desk.done(*first)
+    desk.run(50.0)
+    assert desk.asked == [["a"]]
+
+    desk.run(100.0)
+    assert desk.asked == [["a"], ["a"]]
+    assert desk.keys != first
