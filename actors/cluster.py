@@ -302,7 +302,7 @@ class ClusterActor(Behaviour):
         if changed:
             self._target = plan.status
             self._send_status()
-        self._repairs.record(plan.repairs)  # also what is asked already: its node may have left meanwhile, and come back
+        self._repairs.record(plan.repairs)  # asked already or not: a node may have left meanwhile, and come back
         if others or not self._told_gateway:
             self._asked = asked
             self._send_repairs()
@@ -364,10 +364,12 @@ class ClusterActor(Behaviour):
     # --- answers ------------------------------------------------------------------------------------------------------
     def _status_answered(self, answer: StatusAnswered) -> None:
         self._wished = tuple(wish for wish in self._wished if wish[0] > answer.sequence)
-        if answer.sequence != self._sequence:
-            if answer.written is not None:
-                self._learn(answer)
-            return  # of an older wish: the newest is still under way
+        if answer.sequence != self._sequence or self._target is None:  # of an older wish, or a predecessor's
+            stood = self.standing  # the newest wish, while it is under way
+            self._learn(answer)
+            if not same(stood, self.standing):
+                self._changed("overwritten")
+            return
         wished, self._target = self._target, None
         if answer.state is StatusState.WRITTEN:
             self._refusals = 0
@@ -402,12 +404,10 @@ class ClusterActor(Behaviour):
         if self._conflicts.met(self.ctx.clock.now()) and watcher is not None:
             self.ctx.tell(watcher, RelistWanted(reason=f"the newest version of {self.key} has not come"))
 
-    def _overwritten(self, answer: StatusAnswered, wished: dict[str, Any] | None) -> bool:
+    def _overwritten(self, answer: StatusAnswered, wished: dict[str, Any]) -> bool:
         """Whether a newer version than our write is here and has another status: a look took our wish for what stood."""
         written, parent = answer.written, self._parent
-        if written is None or parent is None or wished is None:
-            return False
-        return parent.version > written.version and not same(wished, parent.status)
+        return bool(written and parent and parent.version > written.version and not same(wished, parent.status))
 
     def _learn(self, answer: StatusAnswered) -> None:
         """The next reconcile sees our own last write, whether its echo has come or not."""

@@ -18,7 +18,8 @@ from ..core.events import ActorCrashed, ActorRestarted, ActorWedged, FuseTripped
 from ..core.model import ParentKey
 from ..core.ports import Call, Objects, StreamChanged
 from ..core.why import Answer
-from ..insight.collector import cell_of
+from ..gateway import BatchGatewayActor
+from ..insight.collector import behaviour_of, cell_of
 from ..messages import (
     BackendState,
     CallEnded,
@@ -102,6 +103,7 @@ class WhyWorld:
         self.failures = 0
         self.refused: set[str] = set()
         self.down: dict[str, float] = {}
+        self.died_s: dict[str, float] = {}
         self.up: dict[str, bool] = {}
 
     @property
@@ -122,6 +124,7 @@ class WhyWorld:
 
     def _down(self, actor: str) -> None:
         self.down[actor] = self.now
+        self.died_s[actor] = self.now
         self._emptied(actor)
 
     def _restarted(self, fact: ActorRestarted) -> None:
@@ -229,13 +232,16 @@ class WhyWorld:
         """Its record has not been delivered."""
         held = self.court.mirror.by_parent.get(answer.situation.key, {}).values()
         there = any(child.name == answer.child for child in held)
-        return (
-            "it was delivered" if there and not any(self.mail(f"watcher/{kind}") for kind in self.court.kinds) else ""
-        )
+        watchers = [f"watcher/{kind}" for kind in self.court.kinds]
+        on_its_way = any(self.mail(watcher) or self.ails(watcher) for watcher in watchers)
+        return "it was delivered" if there and not on_its_way else ""
 
     def stream_down(self, answer: Answer) -> str:
-        """The reader has said so, or its watcher has begun anew."""
+        """The reader has said so, or its watcher has begun anew; or it is so, and what was said of it has been merged."""
+        reader = self.stage.reader
         for kind in self._kinds(answer):
+            if reader is None or reader.open_for_s(kind) is None or not self.calm(f"api:{kind}", for_s=LATE_S):
+                return ""
             if not self.up.get(kind) or self.mail(f"watcher/{kind}") or f"watcher/{kind}" in self.down:
                 return ""
         return f"the last word on each stream: {self.up}"
@@ -372,7 +378,7 @@ class WhyWorld:
         """So many are asked for, or cool down."""
         key = answer.situation.key
         policy = self.court.policy(key)
-        cooling = sum(1 for at_s in self.answered.values() if at_s + policy.cooldown_s > self.now)
+        cooling = sum(1 for at_s in self.answered.values() if at_s + policy.cooldown_s >= self.now - EPS_S)
         flying = sum(1 for _, call in self.flying.values() for item in call.items if item.parent == key)
         taken = len(self.asked.get(key, ())) + cooling + max(flying, len(self.flying))
         most = policy.in_flight_max
@@ -401,10 +407,11 @@ class WhyWorld:
         return "" if self.flying or self.refused else "no call is under way"
 
     def may_arrive(self, answer: Answer) -> str:
-        """A call left within the time in which it may arrive."""
+        """A call left within the time in which it may arrive, or may have: the gateway died in the middle of something."""
         settings = self.stage.settings
         since_s = self.now - 2 * (settings.call_timeout_s + settings.lateness_s) - LATE_S
-        return "" if any(at_s >= since_s for at_s, _ in self.sent) else "no call has left lately"
+        late_s = [self.died_s.get("gateway", -math.inf), *(at_s for at_s, _ in self.sent)]
+        return "" if max(late_s) >= since_s else "no call has left lately"
 
     def retry(self, answer: Answer) -> str:
         """It has been sent before."""
@@ -466,6 +473,10 @@ class WhyWorld:
         elsewhere = process is None or process.frozen or self.stage.lives != life or self.draining
         if elsewhere or self.mail("gateway") or self.ails("gateway") or self._last_sent_s() >= at_s:
             return
+        gateway = None if self.stage.system is None else self.stage.system.refs.get("gateway")
+        at_work = behaviour_of(gateway, BatchGatewayActor)
+        if at_work is not None and at_work.queue.newest_ready_s >= at_s:
+            return  # more has become ready just then, and its batch is being filled
         self.complain(f"why: queued at {at_s}, and no call left then; the last at {self._last_sent_s()}")
 
 
