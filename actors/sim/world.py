@@ -19,7 +19,7 @@ import msgspec
 
 from ..core.events import Fact
 from ..core.ports import Cancel, Later, Outcome
-from ..mailbox import CURRENT, TURN_MESSAGES_MAX, Dispatcher, Future, Mailbox
+from ..mailbox import CURRENT, TURN_MESSAGES_MAX, Dispatcher, Future, Mailbox, using
 from .schedule import RandomSchedule, Schedule, name_of
 
 EPOCH_S = 1_750_000_000.0  # the virtual wall clock's start; arbitrary, fixed so that traces compare
@@ -222,14 +222,15 @@ class World:
     # --- running ------------------------------------------------------------------------------------------------------
     def step(self, until_s: float = float("inf")) -> bool:
         """One turn, or one jump of time to the next timer (not past ``until_s``). False when there is nothing to do."""
-        self._fire()
-        if self._ready:
-            self._run_one()
+        with using(self):
+            self._fire()
+            if self._ready:
+                self._run_one()
+                return True
+            if not self._jump(until_s):
+                return False
+            self._fire()
             return True
-        if not self._jump(until_s):
-            return False
-        self._fire()
-        return True
 
     def _jump(self, until_s: float) -> bool:
         """Time moves to the next timer (not past ``until_s``); False when there is none."""
@@ -245,16 +246,20 @@ class World:
         """Run everything that happens within ``seconds`` of virtual time; the clock then stands exactly there."""
         clock, timers = self.clock, self._timers
         until_s = clock.now_s + seconds
-        while True:  # ``step``, without a call for each of a run's hundred thousand
-            now_s = clock.now_s
-            while timers and timers[0][0] <= now_s:
-                heappop(timers)[2].fire()
-            if self._ready:
-                self._run_one()
-            elif timers and timers[0][0] <= until_s:
-                clock.now_s = timers[0][0]
-            else:
-                break
+        token = CURRENT.set(self)  # as ``using`` does, once for all its turns
+        try:
+            while True:  # ``step``, without a call for each of a run's hundred thousand
+                now_s = clock.now_s
+                while timers and timers[0][0] <= now_s:
+                    heappop(timers)[2].fire()
+                if self._ready:
+                    self._run_one()
+                elif timers and timers[0][0] <= until_s:
+                    clock.now_s = timers[0][0]
+                else:
+                    break
+        finally:
+            CURRENT.reset(token)
         clock.now_s = until_s
 
     def run_until(self, condition: Callable[[], bool], timeout_s: float = 600.0) -> float:
@@ -306,11 +311,9 @@ class World:
         if len(self._traced) >= TRACED_MAX:
             self._hash()
         self._in_turn = True
-        token = CURRENT.set(self)  # as ``using`` does, without a generator for each turn
         try:
             mailbox.run_turn(self._turn_messages_max)
         finally:
-            CURRENT.reset(token)
             self._in_turn = False
 
 

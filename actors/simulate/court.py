@@ -57,12 +57,13 @@ class Mirror:
         """Enter the mail; ``material(parent, kind)`` for each parent that must hear of it. Returns regressions."""
         held = self.records[mail.kind]
         now = self._now()
-        entries = dict(entry_of(mail.kind, key, row) for key, row in entries_of(mail.entries))
+        entries = [entry_of(mail.kind, key, row) for key, row in entries_of(mail.entries)]
         if mail.replace:
             self.synced.add(mail.kind)
-            entries.update(dict.fromkeys((uid for uid in held if uid not in entries), None))
+            there = {uid for uid, _ in entries}
+            entries += [(uid, None) for uid in held if uid not in there]
         regressions = []
-        for uid, record in entries.items():
+        for uid, record in entries:
             old = held.get(uid)
             if record is not None and old is not None and record.version < old.version:
                 regressions.append(f"{mail.kind} {record.name}: version {old.version} was here, {record.version} came")
