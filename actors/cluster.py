@@ -332,7 +332,7 @@ class ClusterActor(Behaviour):
         ))  # fmt: skip
 
     def _send_repairs(self) -> None:
-        items, told = tuple(self._asked.values()), self._backend.reachable is not None
+        items, told = tuple(self._asked.values()), self._backend != BackendView()
         self.ctx.tell(self._gateway, RepairsWanted(parent=self.key, items=items, reply_to=self.ctx.ref, told=told))
         self._told_gateway = True
 
@@ -350,7 +350,7 @@ class ClusterActor(Behaviour):
                 self._send_status()
         if lost in (GATEWAY, ""):
             self._abandon()
-        if self._backend.reachable is False:  # whoever was to tell us of its return may have forgotten us
+        if self._backend.troubled:  # whoever was to tell us of its return may have forgotten us
             self._backend = BackendView()
             self._changed("backend")
         if self._asked:
@@ -436,7 +436,7 @@ class ClusterActor(Behaviour):
             self.ctx.schedule("look", message.at_s + self._policy.cooldown_s - self.ctx.clock.now(), LookAgain())
 
     def _backend_state(self, state: BackendState) -> None:
-        view = BackendView(reachable=state.reachable, reason=state.reason, message=state.message)
+        view = self._backend.after(state.reachable, state.reason, state.message, state.held)
         if view != self._backend:
             self._backend = view
             self._changed("backend")
@@ -446,7 +446,7 @@ class ClusterActor(Behaviour):
         return bool(
             self._missing or self._debounce.pending or self._target is not None or self._asked or self._repairs.open_count
             or self.ctx.scheduled("look") or self.ctx.scheduled("write") or self.ctx.scheduled("pause")
-            or self._backend.reachable is False  # of its return only those hear who are awake
+            or self._backend.troubled  # of its end only those hear who are awake
         )  # fmt: skip
 
     def _stay(self) -> None:

@@ -27,19 +27,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import define, field
 from ratelimit import RateLimitException, limits
 
-from .actor import Behaviour, Context, Ref
+from .actor import Behaviour, Context
+from .core.asking import Asker, Open
 from .core.backoff import Breaker, BreakerState, Pause, full_jitter_s
 from .core.batch import Queue, Suspects, when_to_send
 from .core.errors import BackendError, CallTimeout, Malformed, Misconfigured, Refused, Throttled, Unavailable
 from .core.events import BackendPaused, BreakerMoved, CallAnswered, CallSent, FuseTripped, ItemsWithdrawn
-from .core.keys import Answers, call_id
+from .core.fleet_valve import FleetValve
+from .core.keys import call_id
 from .core.model import Item, ParentKey
 from .core.operation import Counts, GatewaySettings
 from .core.ports import Backend, Call, ItemResult, Later, Outcome, Records, Reply
-from .core.quota import Ledger, Slot
+from .core.quota import Ledger
 from .messages import (
     BackendState,
     CallEnded,
@@ -58,47 +59,29 @@ _TIMER = "dispatch"
 _UNREACHABLE_AFTER = 2
 _UNSURE = "may have been carried out or not; this backend honours no keys, so it is not sent again before its cooldown is over"
 _ACCEPTED = ItemResult(status="accepted")
-_Outcomes = dict[type[BaseException], str]
-_OUTCOMES: _Outcomes = {CallTimeout: "timeout", Malformed: "malformed", Misconfigured: "misconfigured"}
-
-
+_OUTCOMES: dict[type[BaseException], str] = {
+    CallTimeout: "timeout", Malformed: "malformed", Misconfigured: "misconfigured"
+}  # fmt: skip
 _Answer = tuple[ItemAnswer, str]
 _Replies = dict[ParentKey, dict[str, _Answer]]  # parent → item key → its answer
 
 
-@define(eq=False)
-class _Asker:
-    """What is kept of a parent: where to answer, what it was told of the backend, its answers while it wants them."""
-
-    ref: Ref
-    told: bool | None = None
-    answers: Answers[_Answer] = field(factory=Answers)
-
-
-@define(eq=False)
-class _Open:
-    """A call under way. ``part`` of a refused one; ``cancelled`` is read on the executor: what has not begun does not begin."""
-
-    call: Call
-    slot: Slot
-    part: bool = False
-    cancelled: bool = False
-
-
 class BatchGatewayActor(Behaviour):
-    """See the module. ``ledger`` outlives this incarnation; the other ports are read-only or blocking (``backend``)."""
+    """See the module. ``ledger`` and ``valve`` outlive this incarnation; ``backend`` blocks, ``records`` are read only."""
 
     def __init__(
-        self, ctx: Context, *, backend: Backend, records: Records, ledger: Ledger, settings: GatewaySettings
-    ) -> None:
+        self, ctx: Context, *, backend: Backend, records: Records, ledger: Ledger, valve: FleetValve,
+        settings: GatewaySettings,
+    ) -> None:  # fmt: skip
         super().__init__(ctx)
-        self._backend, self._records, self._ledger, self._settings = backend, records, ledger, settings
+        self._backend, self._records, self._settings = backend, records, settings
+        self._ledger, self._valve = ledger, valve
         quota = settings.quota
         self.queue = Queue(ageing_s=2 * quota.window_s, quantum=settings.quantum)
         self._pause = Pause(quota.window_s / quota.calls, quota.window_s, settings.pause_max_s, ctx.random)
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_base_s, settings.breaker_max_s, ctx.random)
-        self._askers: dict[ParentKey, _Asker] = {}
-        self._calls: dict[str, _Open] = {}  # in the order of sending, so the first is overdue first
+        self._askers: dict[ParentKey, Asker] = {}
+        self._calls: dict[str, Open] = {}  # in the order of sending, so the first is overdue first
         self._suspects = Suspects()  # parts of refused calls, to be sent apart
         self._orphans: set[str] = set()  # keys that a dead incarnation may have sent, to a backend that honours none
         self._last_partial_s = -math.inf
@@ -118,6 +101,8 @@ class BatchGatewayActor(Behaviour):
         self._orphans = {key for slot in self._ledger.abandon_open(now) for key in slot.keys}
         for uid, until_s in self._ledger.open_items(now).items():
             self.queue.embargo((uid,), until_s, now)
+        if self._valve.watches:
+            self._dispatch(now)  # from here on it is looked at, whether somebody asks or not
 
     def on_receive(self, message: Any) -> Any:
         """Thread of the dispatcher, one message at a time. A raise restarts this behaviour with an empty queue."""
@@ -144,12 +129,12 @@ class BatchGatewayActor(Behaviour):
         parent, items = message.parent, message.items
         asker = self._askers.get(parent)
         if asker is None:
-            asker = self._askers[parent] = _Asker(message.reply_to)
+            asker = self._askers[parent] = Asker(message.reply_to)
         elif not items and asker.ref != message.reply_to:
             return  # the farewell of an actor whose successor has asked already
         asker.ref = message.reply_to
-        if items and not message.told and asker.told is not None:  # it has died, or slept, and has forgotten
-            reachable, asker.told = asker.told, None
+        if items and not message.told:  # it may have died, or slept, and have forgotten
+            reachable, asker.told, asker.held = asker.told, None, ""
             self._tell_state(asker, reachable=reachable)
         for item in items if self._orphans else ():
             if item.key in self._orphans:
@@ -161,20 +146,22 @@ class BatchGatewayActor(Behaviour):
                 self.ctx.tell(asker.ref, ItemsAnswered(answers=answers, at_s=at_s))
         change = self.queue.want(parent, items, now)
         self._counts["items_added"] += change.added
-        if items and self._down is not None:
-            self._tell_state(asker, reachable=False)
+        if items:
+            self._tell_state(asker, reachable=asker.told if self._down is None else False)
         self._answer_withdrawn(((item, "withdrawn") for item in change.withdrawn), now)
         self._forget(parent, asker)
 
-    def _forget(self, parent: ParentKey, asker: _Asker) -> None:
-        """A parent that wants nothing and need not be told of the backend's return is not kept."""
-        if not asker.answers and asker.told is not False and not self.queue.has(parent):
+    def _forget(self, parent: ParentKey, asker: Asker) -> None:
+        """A parent that wants nothing, and need not be told of the backend's return or of the valve's, is not kept."""
+        if not (asker.answers or asker.told is False or asker.held or self.queue.has(parent)):
             self._askers.pop(parent, None)
 
     # --- what leaves --------------------------------------------------------------------------------------------------
     def _dispatch(self, now: float) -> None:
         """Send what may leave now; set the timer to when more may."""
         self._expire(now)
+        if self._valve.watches:
+            self._look_at_all(now)
         while (wake_s := self._next_send_s(now)) <= now:
             self._send_batch(now)
         if self._calls:
@@ -182,6 +169,7 @@ class BatchGatewayActor(Behaviour):
         elif self._draining:
             while self._drains:
                 self._drains.pop()()
+        wake_s = min(wake_s, self._valve.next_look_s)
         if wake_s == self._wake_s:
             return
         self._wake_s = wake_s
@@ -192,12 +180,24 @@ class BatchGatewayActor(Behaviour):
 
     def _next_send_s(self, now: float) -> float:
         """The earliest instant at which a batch may leave; infinity while only a message can change that."""
-        if self._draining or len(self._calls) >= (1 if self._pause.probing else self._settings.in_flight_max):
+        calls_max = 1 if self._pause.probing else self._settings.in_flight_max
+        if self._draining or self._valve.closed_s is not None or len(self._calls) >= calls_max:
             return math.inf
         due_s = now if self._suspects else self._queue_due_s(now)
         if due_s == math.inf:
             return math.inf
         return max(due_s, self._pause.until_s, self._breaker.opens_at(), self._ledger.next_free_at(now))
+
+    def _look_at_all(self, now: float) -> None:
+        """The valve over all parents. Who has items here hears when it closes; who has heard that, when it opens."""
+        moved = self._valve.look(*self._records.tally(), now)
+        if moved is None:
+            return
+        self.ctx.emit(moved)
+        for parent in self.queue.parents() if moved.closed else list(self._askers):
+            if (asker := self._askers.get(parent)) is not None:
+                self._tell_state(asker, reachable=asker.told)
+                self._forget(parent, asker)
 
     def _queue_due_s(self, now: float) -> float:
         """When the batch window of what is ready ends; with nothing ready, when something will be."""
@@ -227,7 +227,7 @@ class BatchGatewayActor(Behaviour):
         unkeyed = () if self._settings.able.keys else tuple(item.key for item in items)
         slot = self._ledger.take(now, name, tuple(item.uid for item in items), unkeyed)
         call = Call(id=name, operation=self._settings.operation, items=items, timeout_s=self._settings.call_timeout_s)
-        opened = self._calls[name] = _Open(call, slot, bool(part))
+        opened = self._calls[name] = Open(call, slot, bool(part))
         if self._breaker.sent(name):
             self._breaker_moved()
         self._stamp_ns = slot.stamp_ns
@@ -242,7 +242,7 @@ class BatchGatewayActor(Behaviour):
             operation=call.operation, call=name, items=len(items), parents=len(shares), waited_s=now - oldest_s, shares=shares
         ))  # fmt: skip
 
-    def _leave(self, opened: _Open) -> None:
+    def _leave(self, opened: Open) -> None:
         """The one function that sends. Only ever called through the fuse."""
         ctx, call, send = self.ctx, opened.call, self._backend.send
 
@@ -253,7 +253,7 @@ class BatchGatewayActor(Behaviour):
 
         ctx.run(self._settings.pool, begin, lambda outcome: CallEnded(call=call.id, outcome=outcome))
 
-    def _tripped(self, opened: _Open, now: float) -> None:
+    def _tripped(self, opened: Open, now: float) -> None:
         """The fuse says that the ledger is wrong: nothing leaves for a whole window, and the items stay."""
         call = opened.call
         self.ctx.emit(FuseTripped(operation=call.operation, call=call.id))
@@ -304,7 +304,7 @@ class BatchGatewayActor(Behaviour):
         self._answer_withdrawn(((item, "withdrawn") for item in dropped), now)
 
     # --- what comes back ----------------------------------------------------------------------------------------------
-    def _overdue_s(self, opened: _Open) -> float:
+    def _overdue_s(self, opened: Open) -> float:
         return opened.slot.taken_s + self._settings.call_timeout_s + self._settings.lateness_s
 
     def _expire(self, now: float) -> None:
@@ -338,7 +338,7 @@ class BatchGatewayActor(Behaviour):
             if (asker := self._askers.get(parent)) is not None:
                 self._forget(parent, asker)
 
-    def _replied(self, opened: _Open, reply: Reply, now: float) -> None:
+    def _replied(self, opened: Open, reply: Reply, now: float) -> None:
         """An understood answer: an answer for each item, or another try."""
         self._ledger.release(opened.call.id, now, unknown=False)
         self._reached(opened)
@@ -373,7 +373,7 @@ class BatchGatewayActor(Behaviour):
         settings, attempts = self._settings, self.queue.attempts(item)
         return full_jitter_s(self.ctx.random, settings.retry_base_s, settings.retry_max_s, attempts)
 
-    def _throttled(self, opened: _Open, error: Throttled, now: float) -> None:
+    def _throttled(self, opened: Open, error: Throttled, now: float) -> None:
         """Too much: the operation pauses once, and the items keep their place for one retry of the call."""
         self._ledger.release(opened.call.id, now, unknown=False)
         if self._breaker.answered():  # it lives
@@ -384,7 +384,7 @@ class BatchGatewayActor(Behaviour):
         self._give_back(opened.call.items, now, retry=False)
         self._note(opened, "throttled", now, {"retried": len(opened.call.items)}, str(error))
 
-    def _failed(self, opened: _Open, error: BaseException, now: float) -> None:
+    def _failed(self, opened: Open, error: BaseException, now: float) -> None:
         """No good answer: the items are sent again with the same keys, once they cannot be in flight any more."""
         call, able = opened.call, self._settings.able
         arrived = not isinstance(error, BackendError) or error.arrived
@@ -404,7 +404,7 @@ class BatchGatewayActor(Behaviour):
         self._not_reached(call.id, error, now)
         self._note(opened, _OUTCOMES.get(type(error), "unavailable"), now, tally, message)
 
-    def _refused(self, opened: _Open, error: Refused, now: float) -> None:
+    def _refused(self, opened: Open, error: Refused, now: float) -> None:
         """The request itself is not accepted. One bad item may be why: halves are sent apart until it stands alone."""
         call, items = opened.call, opened.call.items
         self._ledger.release(call.id, now, unknown=False)
@@ -443,7 +443,7 @@ class BatchGatewayActor(Behaviour):
     def _breaker_moved(self, why: str = "") -> None:
         self.ctx.emit(BreakerMoved(operation=self._settings.operation, state=self._breaker.state.value, message=why))
 
-    def _reached(self, opened: _Open) -> None:
+    def _reached(self, opened: Open) -> None:
         """The backend answers: parents in this call hear it the first time, and all that were told otherwise."""
         self._pause.answered(opened.slot.taken_s)
         if self._breaker.answered():
@@ -469,15 +469,17 @@ class BatchGatewayActor(Behaviour):
             if (asker := self._askers.get(parent)) is not None:
                 self._tell_state(asker, reachable=False)
 
-    def _tell_state(self, asker: _Asker, *, reachable: bool) -> None:
-        if asker.told is reachable:
+    def _tell_state(self, asker: Asker, *, reachable: bool | None) -> None:
+        """What holds all calls is told with it. None: nothing is known to that parent or to us, or the parent knows more."""
+        held = self._valve.why
+        if asker.told is reachable and asker.held == held:
             return
-        asker.told = reachable
+        asker.told, asker.held = reachable, held
         reason, text = ("Answers", "the backend answers") if reachable or self._down is None else self._down
-        self.ctx.tell(asker.ref, BackendState(reachable=reachable, reason=reason, message=text))
+        self.ctx.tell(asker.ref, BackendState(reachable=reachable, reason=reason, message=text, held=held))
 
     # --- for people ---------------------------------------------------------------------------------------------------
-    def _note(self, opened: _Open, outcome: str, now: float, tally: dict[str, int], message: str = "") -> None:
+    def _note(self, opened: Open, outcome: str, now: float, tally: dict[str, int], message: str = "") -> None:
         self._counts[outcome] += 1
         self._error = message
         for name, count in tally.items():
@@ -490,7 +492,7 @@ class BatchGatewayActor(Behaviour):
         now = self.ctx.clock.now()
         ages_s = [now - opened.slot.taken_s for opened in list(self._calls.values())]
         return {
-            "queue": self.queue.statistics(now), "suspect_groups": len(self._suspects),
+            "queue": self.queue.statistics(now), "suspect_groups": len(self._suspects), "held": self._valve.why,
             "ledger": self._ledger.statistics(now), "calls_in_flight": len(ages_s), "calls_age_s": ages_s,
             "pause_s": max(0.0, self._pause.until_s - now), "breaker": self._breaker.state.value,
             "reachable": self._down is None, "draining": self._draining, "counts": dict(self._counts),

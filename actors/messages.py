@@ -401,11 +401,16 @@ class ItemsAnswered:
 
 @frozen(kw_only=True)
 class BackendState:
-    """gateway → ClusterActors with items there: whether the backend answers. ``reason`` is CamelCase."""
+    """gateway → ClusterActors with items there: whether the backend answers (None: no news of that). ``reason`` is CamelCase.
 
-    reachable: bool
+    ``held``: why the valve over all parents holds all calls, "" where it does not. Loss: a condition is stale until the next
+    news of it; a parent's actor that has died asks anew.
+    """
+
+    reachable: bool | None
     reason: str
     message: str
+    held: str = ""
 
 
 @frozen(kw_only=True)

@@ -4,7 +4,7 @@
 
     root                    one_for_one; a child that dies too often ends the process with a non-zero exit
      ├─ status              writes statuses and Events
-     ├─ gateway             batch calls under the quota       (its ledger outlives it)
+     ├─ gateway             batch calls under the quota       (its ledger and valve outlive it)
      ├─ directory           one ClusterActor per parent, each with a restart budget of its own
      │    └─ cluster/NAMESPACE/NAME …
      └─ watcher/KIND …      one per kind, the parents' first  (their records outlive them)
@@ -23,6 +23,7 @@ from attrs import evolve, field, frozen
 from .actor import Behaviour, Cell, Context, Factory, Ref
 from .cluster import ClusterActor
 from .core.fleet import FleetDefinition
+from .core.fleet_valve import FleetValve
 from .core.model import ParentKey, Policy
 from .core.ports import Backend, Reader, StatusWriter
 from .core.quota import Ledger
@@ -98,6 +99,7 @@ class System:
         self._ports = ports
         self._on_end = on_end
         self.ledger = Ledger(gateway.quota, gateway.call_timeout_s, gateway.counted_late_s)
+        self.fleet_valve = FleetValve(gateway.fleet_share, gateway.fleet_floor)
 
     # --- the tree -----------------------------------------------------------------------------------------------------
     def specs(self) -> tuple[ChildSpec, ...]:
@@ -117,8 +119,9 @@ class System:
 
     def _gateway(self, ctx: Context) -> Behaviour:
         return BatchGatewayActor(
-            ctx, backend=self._ports.backend, records=self.store, ledger=self.ledger, settings=self.settings.gateway
-        )
+            ctx, backend=self._ports.backend, records=self.store, ledger=self.ledger, valve=self.fleet_valve,
+            settings=self.settings.gateway,
+        )  # fmt: skip
 
     def _directory(self, ctx: Context) -> Behaviour:
         return DirectoryActor(

@@ -115,6 +115,7 @@ def muster(kubeconfig: Path, folder: Path, *flags: str, backend_url: str = "") -
     repairs = ["--backend-url", backend_url or NO_BACKEND, "--repair-enabled", "true" if backend_url else "false"]
     return Subject(
         [sys.executable, str(ROOT / "supervisor.py"), "run", "--kubeconfig", str(kubeconfig), *repairs,
-         "--listen", "off", "--log-level", "warning", "--cold-start", "0s", "--max-unhealthy", "100%", *flags, *EXTRA_FLAGS],
+         "--listen", "off", "--log-level", "warning", "--cold-start", "0s", "--max-unhealthy", "100%",
+         "--max-unhealthy-fleet", "100%", *flags, *EXTRA_FLAGS],
         folder,
     )  # fmt: skip

@@ -326,6 +326,17 @@ class ValveMoved(Fact):
     total: int
 
 
+@frozen(kw_only=True)
+class FleetValveMoved(Fact):
+    """All calls are held (``closed``), because too many children of all parents need repair at once; or may leave again."""
+
+    level: ClassVar[str] = "warning"
+    closed: bool
+    eligible: int
+    limit: int
+    total: int
+
+
 # --- shadow -----------------------------------------------------------------------------------------------------------
 @frozen(kw_only=True)
 class ShadowAgreed(Fact):

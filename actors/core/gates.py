@@ -91,6 +91,8 @@ GATES: tuple[Gate, ...] = (
     Gate("may-arrive", _R, "an earlier call with it may still arrive: its outcome is unknown"),
     Gate("retry", _R, "the backend gave no good answer for it; it is sent again", "the text has the last error"),
     Gate("search", _R, "its call was refused as a whole; parts of it are sent apart until the bad item stands alone"),
+    Gate("fleet-valve", _R, "too many children of all parents are in trouble at once: the trouble is probably ours",
+         "look for what they share, this operator among it; raise --max-unhealthy-fleet if this is meant"),
     Gate("cold-start", _R, "an earlier process may have spent the quota: the first call waits",
          "time; --cold-start shortens it where no other process called"),
     Gate("throttled", _R, "the backend asked for a pause (Retry-After, or 429)"),

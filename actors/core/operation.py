@@ -12,6 +12,8 @@ import math
 from attrs import evolve, frozen
 
 from .batch import QUANTUM
+from .fleet_valve import FLOOR
+from .model import Share
 from .quantity import Quota
 
 
@@ -48,6 +50,7 @@ class Capabilities:
 
 
 PROMISED = Capabilities()
+ALL = Share(percent=100.0)
 
 
 @frozen(kw_only=True)
@@ -59,6 +62,7 @@ class GatewaySettings:
     it (5: TCP's first retransmissions). ``cold_start_s`` None waits W + timeout + lateness before this process's first call; 0:
     nobody sent before. ``retry_*`` delay one call's items after a failure, ``breaker_*`` the whole operation after
     ``breaker_failures`` in a row (a minute at most, or a healed backend waits). ``pause_max_s`` caps a Retry-After.
+    ``fleet_share`` and ``fleet_floor`` are of the valve over all parents (``fleet_valve``); all of them: there is none.
     ``able`` is the adapter's own word, which the tree puts here.
     """
 
@@ -78,6 +82,8 @@ class GatewaySettings:
     pause_max_s: float = 3600.0
     quantum: int = QUANTUM
     pool: str = "backend"
+    fleet_share: Share = ALL
+    fleet_floor: int = FLOOR
     able: Capabilities = PROMISED
 
     @property

@@ -73,6 +73,9 @@ class Records(Protocol):
     def child(self, kind: str, parent: ParentKey, uid: str) -> Child | None:
         """The freshest delivered record of that child while it belongs to that parent, else None."""
 
+    def tally(self) -> tuple[int, int]:
+        """How many children are eligible, and how many there are, of all parents. O(kinds)."""
+
 
 @frozen(kw_only=True)
 class Objects:

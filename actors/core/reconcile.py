@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 
 from . import valve
 from .fleet import FleetDefinition
@@ -23,16 +23,33 @@ from .payload import Render, payloads
 from .repairs import Repairs
 
 SAMPLE_MAX = 10  # names of unhealthy children in a status; a status holds counts, not one entry per child
+FLEET_HELD = "FleetTooManyUnhealthy"
+"""The reason of RemediationAllowed while the valve over all parents holds all calls."""
 MESSAGE_MAX = 1024  # characters in a condition's message; the CRD allows 32,768, people read a line
 
 
 @frozen(kw_only=True)
 class BackendView:
-    """What the gateway last said about the backend to this parent; None until its first item was answered."""
+    """What the gateway last said about the backend to this parent; None until its first item was answered.
+
+    ``held``: why the valve over all parents holds all calls, "" where it does not.
+    """
 
     reachable: bool | None = None
     reason: str = "NotAskedYet"
     message: str = ""
+    held: str = ""
+
+    def after(self, reachable: bool | None, reason: str, message: str, held: str) -> BackendView:
+        """What is known once that has been told; None: no news of the backend itself."""
+        if reachable is None:
+            return evolve(self, held=held)
+        return BackendView(reachable=reachable, reason=reason, message=message, held=held)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the gateway is to say when that is over."""
+        return self.reachable is False or self.held != ""
 
 
 @frozen(kw_only=True)
@@ -67,7 +84,8 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
         "Available", available, "EnoughHealthy" if available else "TooFewHealthy",
         f"{counts.healthy} of {total} healthy, at least {policy.min_healthy} wanted",
     )  # fmt: skip
-    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused))
+    by_all = children.backend.held if eligible else ""  # who needs nothing is not held
+    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused, by_all))
     conditions.put("BackendReachable", children.backend.reachable, children.backend.reason, children.backend.message)
     by_whom = "PausedBySpec" if parent.spec.paused else "PausedByCommand" if children.paused else "NotPaused"
     conditions.put("Paused", paused, by_whom, "")
@@ -78,6 +96,9 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
             type="Warning", reason="TooManyUnhealthy", action="HoldRepairs",
             note=f"repairs are held: {eligible} of {total} need repair, the limit is {policy.max_unhealthy}",
         ))  # fmt: skip
+    elif conditions.became("RemediationAllowed", FLEET_HELD):
+        events.append(EventNote(type="Warning", reason=FLEET_HELD, action="HoldRepairs",
+                                note=f"repairs of all parents are held: {by_all}"))  # fmt: skip
     elif conditions.opened("RemediationAllowed"):
         events.append(EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs",
                                 note=f"repairs go on: {eligible} of {total} need repair"))  # fmt: skip
@@ -164,7 +185,7 @@ def _ready(
 
 
 def _allowed(
-    parent: Parent, policy: Policy, held: bool, eligible: int, total: int, by_command: bool
+    parent: Parent, policy: Policy, held: bool, eligible: int, total: int, by_command: bool, by_all: str
 ) -> tuple[str, bool, str, str]:
     name = "RemediationAllowed"
     if not policy.repair_enabled:
@@ -184,6 +205,13 @@ def _allowed(
                 f"{eligible} of {total} need repair, the limit is {policy.max_unhealthy}; "
                 "raise spec.repair.maxUnhealthy if this is meant"
             ),
+        )
+    if by_all:
+        return (
+            name,
+            False,
+            FLEET_HELD,
+            f"{by_all}: the fault is probably not theirs; --max-unhealthy-fleet if this is meant",
         )
     return name, True, "WithinLimit", ""
 

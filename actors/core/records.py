@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from .model import Child, Parent, ParentKey, Record, fingerprint
 from .rows import Rows, key_of
-from .texts import child_of, home_of, packed, uid_in
+from .texts import ILL_WORDS, child_of, home_of, is_ill, packed, uid_in
 
 Row = tuple[ParentKey | None, bytes]
 """A child but for its kind and its key: whose it is, and its text."""
@@ -217,12 +217,14 @@ class Shelf(Children):
 class ChildRecords(Children):
     """The children of one kind by uid and by parent."""
 
-    __slots__ = ("_by_parent", "kind", "made", "shelves", "where")
+    __slots__ = ("_by_parent", "ill", "kind", "made", "shelves", "where")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._by_parent: dict[ParentKey | None, Shelf] = {}
         self.shelves: dict[int, Shelf] = {}
+        self.ill = 0
+        """How many are eligible: of whom a repair may be wanted."""
         self.made = 0  # shelves, ever
         self.where = Rows()  # by uid: the number of the shelf
 
@@ -240,6 +242,7 @@ class ChildRecords(Children):
         shelves = records.shelves.values()
         where = ((key, b"%d" % shelf.number) for shelf in shelves for key, _ in shelf.rows.items())
         records.where.fill(where, sum(map(len, shelves)))
+        records.ill = sum(_ill_in(shelf.rows) for shelf in shelves)
         return records
 
     @classmethod
@@ -249,6 +252,7 @@ class ChildRecords(Children):
         for number, parent, rows in shelves:
             shelf = records.shelves[number] = records._by_parent[parent] = Shelf(kind, parent, number)
             shelf.rows = rows
+            records.ill += _ill_in(rows)
         records.made, records.where = max(records.shelves, default=0), where
         return records
 
@@ -265,10 +269,13 @@ class ChildRecords(Children):
         parent, text = row
         shelf = self._shelf(key)
         if shelf is not None and shelf.parent == parent:
-            shelf.rows.put(key, text)
+            before = shelf.rows.put(key, text)
+            self.ill += is_ill(text) - (before is not None and is_ill(before))
             return parent
+        self.ill += is_ill(text)
         if shelf is not None:
-            shelf.rows.pop(key)
+            before = shelf.rows.pop(key)
+            self.ill -= before is not None and is_ill(before)
             self._tidy(shelf)
         home = self.shelf_of(parent)
         home.rows.put(key, text)
@@ -288,6 +295,8 @@ class ChildRecords(Children):
             return None
         self.where.pop(key)
         old = shelf.drop(uid)
+        if old is not None and old.eligible:
+            self.ill -= 1
         self._tidy(shelf)
         return old
 
@@ -299,7 +308,7 @@ class ChildRecords(Children):
 
     def replace(self, other: ChildRecords) -> None:
         """Have what ``other`` has instead. It is there once until one of the two changes."""
-        self.made, self.where = other.made, other.where.copy()
+        self.made, self.where, self.ill = other.made, other.where.copy(), other.ill
         self.shelves = {number: shelf.copy() for number, shelf in other.shelves.items()}
         self._by_parent = {shelf.parent: shelf for shelf in self.shelves.values()}
 
@@ -377,6 +386,11 @@ def entry_of(kind: str, key: bytes | str, row: Row | Record | str | None) -> tup
     return key, row
 
 
+def _ill_in(rows: Rows) -> int:
+    """How many of them are eligible. Few looks where hardly anybody is."""
+    return sum(map(is_ill, rows.near(ILL_WORDS)))
+
+
 def fingerprint_of(kind: str, key: bytes | str, row: Row | Record | str | None) -> str:
     """As ``fingerprint``, of a mail's entry."""
     return fingerprint(kind, *entry_of(kind, key, row))
@@ -404,6 +418,11 @@ class RecordStore:
     def child(self, kind: str, parent: ParentKey, uid: str) -> Child | None:
         """The freshest delivered record of that child while it belongs to that parent, else None."""
         return self.children[kind].of(parent).find(uid)
+
+    def tally(self) -> tuple[int, int]:
+        """How many children are eligible, and how many there are: of all kinds and parents, as delivered. O(kinds)."""
+        kinds = self.children.values()
+        return sum(records.ill for records in kinds), sum(map(len, kinds))
 
     def parent(self, key: ParentKey) -> Parent | None:
         """The freshest delivered record of that parent."""

@@ -125,6 +125,13 @@ class Rows:
         """All texts."""
         return (text for _, text in self.items())
 
+    def near(self, words: Iterable[bytes]) -> Iterator[bytes]:
+        """The texts of all buckets in which one of these words is: every text that has one, and its neighbours."""
+        wanted = tuple(words)
+        for bucket in list(self._buckets):
+            if any(word in bucket for word in wanted):
+                yield from (text for _, text in _rows(bucket))
+
     def copy(self) -> Rows:
         """The same rows for another owner. What neither changes is there once."""
         other = Rows()

@@ -143,6 +143,11 @@ class GatewaySeen:
     batch_max: int = 1
     quota: tuple[int, float] = (1, 1.0)
     items: Mapping[str, ItemSeen] = field(factory=dict)
+    held: str = ""
+    """Why the valve over all parents holds all calls; "": it does not."""
+    held_s: float | None = None
+    held_until_s: float | None = None
+    """When it opens if all goes well; None while too many are in trouble."""
 
 
 @frozen(kw_only=True)

@@ -12,9 +12,11 @@ from .rows import is_uuid, uid_of
 
 __all__ = [
     "ELIGIBLE",
+    "ILL_WORDS",
     "STATES",
     "child_of",
     "home_of",
+    "is_ill",
     "mark_of",
     "packed",
     "packed_other",
@@ -97,6 +99,11 @@ def mark_of(text: bytes) -> int:
     return int(parts[2]) if len(parts) > 2 else _WELL
 
 
+def is_ill(text: bytes) -> bool:
+    """Whether a repair may be wanted."""
+    return text.split(b"\n", 3)[2:3] in _ILL
+
+
 def same_matter(text: bytes, other: bytes) -> bool:
     """Whether nothing differs but the version: nothing that a parent is woken for."""
     name, _, rest = text.partition(b"\n")
@@ -110,6 +117,9 @@ STATES: list[State] = [child.state for child in _MARKS]
 """By mark: what such a child counts as."""
 ELIGIBLE = [child.eligible for child in _MARKS]
 """By mark: whether a repair may be wanted."""
+_ILL = tuple([b"%d" % mark] for mark, eligible in enumerate(ELIGIBLE) if eligible)
+ILL_WORDS = tuple(b"\n%b\n" % mark for (mark,) in _ILL)
+"""One of these is in the text of everybody of whom a repair may be wanted (and in some others')."""
 
 
 def uid_in(key: bytes, text: bytes) -> str:

@@ -374,6 +374,8 @@ def _place(s: Situation, gateway: GatewaySeen, child: Child, item: ItemSeen, ask
 
 def _gate(gateway: GatewaySeen, item: ItemSeen, now_s: float) -> Shut:
     """What keeps the next call from leaving."""
+    if gateway.held:
+        return Shut(code="fleet-valve", text=gateway.held, since_s=gateway.held_s, until_s=gateway.held_until_s)
     for code, until_s, text in (
         ("cold-start", gateway.opens_s, "an earlier process may have spent the quota"),
         ("throttled", gateway.pause_s, "the backend asked for a pause"),
@@ -399,6 +401,8 @@ def _expecting(gateway: GatewaySeen, item: ItemSeen, now_s: float, shut: Shut) -
     """When its call leaves if nothing else comes: the next call's instant, and a window for each quota of calls before it."""
     calls, window_s = gateway.quota
     gates = [now_s, gateway.slot_s, gateway.opens_s, gateway.pause_s, gateway.breaker_s, gateway.batch_s]
+    if gateway.held:
+        gates.append(math.inf if gateway.held_until_s is None else gateway.held_until_s)
     start_s = max(at_s for at_s in gates if at_s is not None)
     if not math.isfinite(start_s):
         return shut

@@ -276,6 +276,20 @@ class Settings:
         ),
         spec="spec.repair.maxUnhealthy",
     )
+    max_unhealthy_fleet: Share = setting(  # noqa: RUF009 - an attrs field, not a value
+        FLEET,
+        share(),
+        "50%",
+        effect=(
+            "The valve over all Clusters: while more nodes than that of all that there are need repair, no call begins; it "
+            "opens once fewer have needed one for a minute. A percentage never holds back ten nodes or fewer; 100%: there "
+            "is none."
+        ),
+        reason=(
+            "When half of everything fails at once, the fault is ours, or of something that all share. Each Cluster's own "
+            "valve does not see it where Clusters are small."
+        ),
+    )
     cooldown_s: float = setting(
         FLEET,
         duration("1s", "24h"),

@@ -271,6 +271,9 @@ def _gateway(actor: BatchGatewayActor, ledger: Ledger, key: ParentKey, now_s: fl
         batch_max=settings.batch_max,
         quota=(settings.quota.calls, settings.quota.window_s),
         items=items,
+        held=actor._valve.why,
+        held_s=actor._valve.closed_s,
+        held_until_s=actor._valve.opens_s,
     )
 
 

@@ -103,6 +103,14 @@ ALERTS: tuple[Alert, ...] = (
         "spec.repair.maxUnhealthy.",
     ),
     Alert(
+        name="MusterFleetValveClosed", lasts="5m", severity="critical",
+        expr="muster_fleet_valve_closed > 0",
+        text="No repair leaves: too many children of all parents need one at once.",
+        todo="`why` of any parent has the counts. When everybody fails at once the fault is rarely theirs: look at what they "
+        "share (the agent that reports, the network, the clock), and at this operator. It opens by itself once the share has "
+        "been within the limit for a minute. If so many repairs are meant, raise --max-unhealthy-fleet.",
+    ),
+    Alert(
         name="MusterRestartStorm", lasts="1m", severity="critical",
         expr="sum by (job, instance, actor) (increase(muster_actor_restarts_total[10m])) > 20",
         text="Actors of the class {{ $labels.actor }} were restarted {{ $value | humanize }} times in ten minutes.",

@@ -85,7 +85,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                ("max (muster_quota_cold{@})", "cold start"),
                ("max (muster_backend_pause_seconds{@})", "pause (s)"))),
         Panel("Parents whose repairs are held", "Too many of their children need one at once.", "none",
-              (("sum (muster_valve_closed_parents{@})", "valve closed"),)),
+              (("sum (muster_valve_closed_parents{@})", "valve closed"),
+               ("max (muster_fleet_valve_closed{@})", "all of them, by the valve over all parents"))),
     ),
     "Is the process well?": (
         Panel("Parents by what their actor does", "Quarantined ones are nobody's.", "none",

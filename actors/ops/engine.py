@@ -264,6 +264,7 @@ def tree_settings(settings: Settings, fleet: FleetDefinition) -> TreeSettings:
             lateness_s=settings.backend_lateness_s,
             batch_quiet_s=settings.batch_quiet_s,
             cold_start_s=settings.cold_start_s,
+            fleet_share=settings.max_unhealthy_fleet,
         ),
         idle_s=settings.idle_s,
         static=restarts,

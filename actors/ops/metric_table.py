@@ -175,6 +175,14 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             statistic="valve_closed",
         ),
         _gauge("muster_children", "Children of all parents, by state.", "kind", "state", statistic="children"),
+        _gauge(
+            "muster_fleet_valve_closed",
+            "1 while all calls are held because too many children of all parents need repair at once.",
+            statistic="fleet_held",
+        ),
+        _counter(
+            "muster_fleet_valve_moves_total", "How often the valve over all parents has closed (closed), opened (open).", "to"
+        ),
         _counter("muster_valve_moves_total", "Parents whose repairs were held (closed) or allowed (open).", "to"),
     ),
     "Watches": (

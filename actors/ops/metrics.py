@@ -199,6 +199,9 @@ class Metrics:
     def _valve_moved(self, fact: events.ValveMoved) -> None:
         self._inc("muster_valve_moves_total", "closed" if fact.closed else "open")
 
+    def _fleet_valve_moved(self, fact: events.FleetValveMoved) -> None:
+        self._inc("muster_fleet_valve_moves_total", "closed" if fact.closed else "open")
+
     def _call_sent(self, fact: events.CallSent) -> None:
         self._inc("muster_backend_calls_sent_total", fact.operation)
         self._observe("muster_backend_call_items", fact.items, fact.operation)
@@ -279,6 +282,7 @@ _COUNTED_BY: dict[type[Fact], str] = {
     events.StatusFailed: "_status_failed",
     events.EventFailed: "_event_failed",
     events.ValveMoved: "_valve_moved",
+    events.FleetValveMoved: "_fleet_valve_moved",
     events.CallSent: "_call_sent",
     events.CallAnswered: "_call_answered",
     events.ItemsWithdrawn: "_items_withdrawn",

@@ -13,17 +13,19 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..core import reconcile as pure
 from ..core.decode import BadObject, Decoder
 from ..core.errors import ApiError, SettingsError, Undecodable
 from ..core.fleet import FleetDefinition, KindRef
+from ..core.fleet_valve import FleetValve
 from ..core.health import Roll
 from ..core.intake import Intake
 from ..core.intakes import intake_of
 from ..core.joins import JoinedIntake, Side, sides_of
-from ..core.model import Child, Now, Parent, ParentKey, Policy, Record
+from ..core.model import Child, Now, Parent, ParentKey, Policy, Record, Share
+from ..core.operation import ALL
 from ..core.planned import plan_view
 from ..core.ports import Clock
 from ..core.reconcile import BackendView, Children
@@ -55,9 +57,13 @@ class Plans:
 
 
 def plans(
-    client: KubeClient, fleet: FleetDefinition, policy: Policy, clock: Clock, *, namespace: str = "", parent: str = ""
-) -> Plans:
-    """Lists, reconciles, and compares. ``parent`` (``NS/NAME``, or a name that only one has) "" means all of them."""
+    client: KubeClient, fleet: FleetDefinition, policy: Policy, clock: Clock, *, namespace: str = "", parent: str = "",
+    fleet_share: Share = ALL,
+) -> Plans:  # fmt: skip
+    """Lists, reconciles, and compares. ``fleet_share``: of the valve over all parents.
+
+    ``parent`` (``NS/NAME``, or a name that only one has) "" means all of them.
+    """
     problems: list[str] = []
     parents = {
         record.key: record
@@ -67,19 +73,23 @@ def plans(
     chosen = _chosen(parents, parent)
     timeouts = {key: policy.over(each.spec).heartbeat_timeout_s for key, each in parents.items()}
     rolls = {key: Roll((child.ref.kind for child in fleet.children), key) for key in parents}
-    count = 0
+    count = ill = 0
     for child in fleet.children:
         for record in _listed(client, fleet, child.ref, namespace, clock, timeouts, problems.append):
             count += 1
+            ill += isinstance(record, Child) and record.eligible
             if isinstance(record, Child) and record.parent in rolls:
                 rolls[record.parent].put(record)
     now = Now(clock.now(), clock.wall())
-    views = tuple(_view(fleet, parents[key], rolls[key], policy, now) for key in chosen)
+    valve = FleetValve(fleet_share)
+    valve.look(ill, count, now.mono_s)
+    views = tuple(_view(fleet, parents[key], rolls[key], policy, now, valve.why) for key in chosen)
     return Plans(parents=len(parents), children=count, views=views, problems=tuple(problems))
 
 
-def _view(fleet: FleetDefinition, parent: Parent, roll: Roll, policy: Policy, now: Now) -> dict[str, Any]:
-    children = Children(roll=roll, repairs=Repairs(fleet.operation), backend=_told(parent.status))
+def _view(fleet: FleetDefinition, parent: Parent, roll: Roll, policy: Policy, now: Now, held: str) -> dict[str, Any]:
+    backend = evolve(_told(parent.status), held=held)
+    children = Children(roll=roll, repairs=Repairs(fleet.operation), backend=backend)
     plan = pure.reconcile(fleet, parent, children, policy.over(parent.spec), now)
     return plan_view(parent.key, parent.status, (), plan, roll.eligible, now.mono_s)
 
@@ -161,7 +171,10 @@ def plan_command(loaded: Loaded, parent: str, *, as_json: bool) -> ExitCode:
     settings = loaded.settings
     client = KubeClient(settings.kubeconfig or None, settings.context or None)
     try:
-        found = plans(client, loaded.fleet, settings.policy, SystemClock(), namespace=settings.namespace, parent=parent)
+        found = plans(
+            client, loaded.fleet, settings.policy, SystemClock(), namespace=settings.namespace, parent=parent,
+            fleet_share=settings.max_unhealthy_fleet,
+        )  # fmt: skip
     except (ApiError, Undecodable) as error:
         sys.stderr.write(f"muster: {error}\nmuster: `muster check` says what is missing\n")
         return ExitCode.CHECK_FAILED

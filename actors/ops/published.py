@@ -83,6 +83,7 @@ def _gateway(gateway: Mapping[str, Any]) -> dict[str, object]:
         "oldest_item_s": queue["oldest_wait_s"],
         "calls_in_flight": gateway["calls_in_flight"],
         "reachable": gateway["reachable"],
+        "fleet_held": gateway["held"] != "",
         "breaker_open": gateway["breaker"] != "closed",
         "pause_s": gateway["pause_s"],
         "slots_max": ledger["max"],

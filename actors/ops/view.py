@@ -104,6 +104,9 @@ def told(fact: Fact) -> str:
         case events.ValveMoved():
             what = "repairs held" if fact.closed else "repairs go on"
             return f"{fact.parent}: {what}, {fact.eligible} of {fact.total} need repair, the limit is {fact.limit}"
+        case events.FleetValveMoved():
+            what = "all repairs held" if fact.closed else "repairs go on"
+            return f"{what}: {fact.eligible} of all {fact.total} need repair, the limit is {fact.limit}"
         case events.ActorCrashed():
             return f"{fact.actor} crashed: {fact.error}"
         case events.ActorRestarted():

@@ -7,9 +7,12 @@ a script made so that one certain defence is needed, which a swarm needs too rar
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 
 from ..core.model import Policy, Share
+from ..core.operation import ALL
 from ..core.quantity import Quota
 from .catalogue import Shape
 from .draw import Draw
@@ -35,7 +38,7 @@ def draw_script(seed: int, faults: tuple[str, ...] | None = None) -> Script:
 def _swarming(seed: int, faults: tuple[str, ...] | None) -> Script:
     draw = Draw("script", seed)
     clusters = _clusters(draw)
-    settings = _settings(Draw("settings", seed), seed)
+    settings = evolve(_settings(Draw("settings", seed), seed), **_holding(Draw("holding", seed)))
     chaos_s = float(draw.pick((40, 60, 60, 90, 120)))
     nodes = tuple(
         f"{name}-{letter}{n}" for name, compute, storage in clusters
@@ -105,6 +108,11 @@ def _settings(draw: Draw, seed: int) -> StageSettings:
         pct=draw.chance(0.4),
         turn_messages_max=draw.pick((1, 2, 4, 16)),
     )
+
+
+def _holding(draw: Draw) -> dict[str, Any]:
+    """Settings of what holds repairs, drawn apart so that the others are what they were before these came."""
+    return {"fleet_share": draw.pick((ALL,) * 7 + (Share(percent=50.0),))}
 
 
 def _swarm(draw: Draw) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import drills_acting, drills_calling, drills_reading
+from . import drills_acting, drills_calling, drills_holding, drills_reading
 from .drill import DRILLS
 
 __all__ = ["DRILLS", "MODULES"]
 
-MODULES = (drills_acting, drills_calling, drills_reading)
+MODULES = (drills_acting, drills_calling, drills_holding, drills_reading)

@@ -17,7 +17,9 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from ..core.fleet_valve import LOOK_EVERY_S, SETTLED_S
 from ..core.model import ParentKey
+from ..core.operation import ALL
 from ..directory import PROBE_AFTER_S
 from ..messages import StatusAnswered
 from .court import Breach, Court, actor_of, counted
@@ -29,6 +31,7 @@ from .faults_process import heal_process, moment
 from .faults_process import install as install_process
 from .oracles_answers import ANSWER_ORACLES
 from .oracles_backend import BACKEND_ORACLES
+from .oracles_fleet import FLEET_ORACLES, mend
 from .oracles_process import PROCESS_ORACLES
 from .oracles_reading import READING_ORACLES
 from .oracles_served import SERVED_ORACLES
@@ -44,7 +47,7 @@ __all__ = ["ORACLES", "Result", "Run", "collected_at_the_end", "play"]
 
 ORACLES = (
     *STATUS_ORACLES, *BACKEND_ORACLES, *SERVED_ORACLES, *ANSWER_ORACLES, *WRITE_ORACLES, *READING_ORACLES, *PROCESS_ORACLES,
-    *WHY_ORACLES,
+    *WHY_ORACLES, *FLEET_ORACLES,
 )  # fmt: skip
 REST_S = 60.0
 POLL_S = 5.0
@@ -193,6 +196,7 @@ class Run:
                 "repair": {"maxUnhealthy": "100%", "enabled": True, "cooldown": None},
             })  # fmt: skip
             stage.configure(parent.name, {"minHealthy": 1})  # a new generation lets a quarantined parent out
+        mend(stage)
         now = stage.world.clock.now()
         self._leave_broken(now)
         self._wait(now + self._healing_s(), self._settled)
@@ -273,7 +277,8 @@ class Run:
         )  # repairs that failed or did not help
         silence_s = 0.0 if not self.script.beat_s else 2.5 * self.script.beat_s + 10.0
         restart_s = 60.0  # the last restart of an actor, a wedge, a process
-        return reading_s + writing_s + calling_s + rounds_s + silence_s + restart_s
+        holding_s = 0.0 if settings.fleet_share == ALL else 2 * (SETTLED_S + 6 * LOOK_EVERY_S)
+        return reading_s + writing_s + calling_s + rounds_s + silence_s + restart_s + holding_s
 
     def _settled(self) -> bool:
         """Whether everything is as it should be already: a quick look; the oracles judge afterwards."""
@@ -300,7 +305,7 @@ class Run:
         gateway: dict[str, Any] = dict(stage.system.cells()).get("gateway", {})
         queue = gateway.get("queue", {"ready": 1})
         busy = queue.get("ready") or queue.get("waiting") or queue.get("in_flight") or queue.get("blocked")
-        return not busy or bool(stage.broken.left_sick)
+        return not gateway.get("held") and (not busy or bool(stage.broken.left_sick))
 
     # --- what came of it ----------------------------------------------------------------------------------------------
     def result(self) -> Result:

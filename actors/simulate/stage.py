@@ -16,7 +16,8 @@ from attrs import define, field, frozen
 
 from ..core.events import Fact
 from ..core.fleet import MUSTER_FLEET, FleetDefinition
-from ..core.model import ParentKey, Policy
+from ..core.model import ParentKey, Policy, Share
+from ..core.operation import ALL
 from ..core.ports import Objects, StreamChanged
 from ..core.quantity import Quota
 from ..core.reconcile import rfc3339
@@ -58,6 +59,8 @@ class StageSettings:
     retry_max_s: float = 60.0
     breaker_max_s: float = 60.0
     policy: Policy = field(factory=Policy)
+    fleet_share: Share = ALL
+    fleet_floor: int = 2
     heal_after_s: float = 2.0
     idle_s: float = 60.0
     api_rtt_s: float = 0.01
@@ -219,7 +222,8 @@ class Stage:
                     operation=self.fleet.operation, quota=settings.quota, batch_max=settings.batch_max,
                     in_flight_max=settings.in_flight_max, call_timeout_s=settings.call_timeout_s,
                     lateness_s=settings.lateness_s, cold_start_s=cold_start_s, retry_max_s=settings.retry_max_s,
-                    breaker_max_s=settings.breaker_max_s,
+                    breaker_max_s=settings.breaker_max_s, fleet_share=settings.fleet_share,
+                    fleet_floor=settings.fleet_floor,
                 ),
                 idle_s=settings.idle_s,
             ),

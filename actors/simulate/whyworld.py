@@ -36,6 +36,7 @@ from ..messages import (
 )
 from ..tree import System
 from .court import Court, actor_of
+from .oracles_fleet import FleetHeld
 
 __all__ = ["WhyWorld", "mail_of"]
 
@@ -456,6 +457,11 @@ class WhyWorld:
         """It has asked for something."""
         return "" if self.asked.get(answer.situation.key) else "it has asked for nothing"
 
+    def fleet_valve(self, answer: Answer) -> str:
+        """Too many of all are in trouble by the delivered records, or were a while ago."""
+        oracle = next(each for each in self.court.oracles if isinstance(each, FleetHeld))
+        return "" if oracle.shut() or oracle.exceeded() else f"{oracle.counts()} are within"
+
     def queued(self, answer: Answer) -> str:
         """Nothing holds the next call: it leaves at this instant, or has just left."""
         if not self.asked.get(answer.situation.key):
@@ -497,4 +503,5 @@ _PREDICATES: dict[str, Callable[[WhyWorld, Answer], str]] = {
     "retry": WhyWorld.retry, "search": WhyWorld.search, "cold-start": WhyWorld.cold_start,
     "throttled": WhyWorld.throttled_, "breaker": WhyWorld.breaker, "calls-max": WhyWorld.calls_max,
     "quota": WhyWorld.quota, "batch-window": WhyWorld.batch_window, "queued": WhyWorld.queued,
+    "fleet-valve": WhyWorld.fleet_valve,
 }  # fmt: skip

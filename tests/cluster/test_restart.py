@@ -28,7 +28,7 @@ def test_sigkill_while_calls_are_unanswered_repairs_nobody_twice_and_keeps_the_q
     repairs = backend("--quota", f"{CALLS_MAX}/{WINDOW_S}s", "--batch-max", str(BATCH_MAX))
     settings = {
         "quota": f"{CALLS_MAX}/{WINDOW_S}s", "batch_max": str(BATCH_MAX), "backend_timeout": f"{TIMEOUT_S}s",
-        "backend_lateness": f"{LATENESS_S}s", "max_unhealthy": "100%",
+        "backend_lateness": f"{LATENESS_S}s", "max_unhealthy": "100%", "max_unhealthy_fleet": "100%",
     }  # fmt: skip
     clusters = ("dock", "pier")
     for cluster in clusters:

@@ -39,7 +39,8 @@ INVENTORY = "INVENTORY_PORT"
 KINDS = {"payments": "ComputeNode", "search": "ComputeNode", "web": "ComputeNode", "archive": "StorageNode"}
 QUOTA = "1/60s"
 OPTIONS = {
-    "cold-start": "0s", "max-unhealthy": "100%", "quota": QUOTA, "batch-max": "2", "debounce": "20ms",
+    "cold-start": "0s", "max-unhealthy": "100%", "max-unhealthy-fleet": "100%",
+    "quota": QUOTA, "batch-max": "2", "debounce": "20ms",
     "shell-changes": "true",
 }  # fmt: skip
 

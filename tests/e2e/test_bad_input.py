@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 ENTRY = [str(ROOT / "supervisor.py")]
 SOON_S = 5.0
 FAST = {
-    "cold-start": "0s", "max-unhealthy": "100%", "backend-timeout": "1s", "backend-lateness": "0s",
+    "cold-start": "0s", "max-unhealthy": "100%", "max-unhealthy-fleet": "100%",
+    "backend-timeout": "1s", "backend-lateness": "0s",
     "batch-quiet": "10ms", "debounce": "20ms",
 }  # fmt: skip
 

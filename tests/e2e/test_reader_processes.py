@@ -17,7 +17,13 @@ from actors.sim.live import Api, BackendServer, Fleet, ModelServer, Operator, un
 
 ROOT = Path(__file__).parents[2]
 ENTRY = [str(ROOT / "supervisor.py")]
-FAST = {"cold-start": "0s", "max-unhealthy": "100%", "debounce": "20ms", "quota": "50/1s"}
+FAST = {
+    "cold-start": "0s",
+    "max-unhealthy": "100%",
+    "max-unhealthy-fleet": "100%",
+    "debounce": "20ms",
+    "quota": "50/1s",
+}
 KINDS = ("ComputeNode", "StorageNode")
 
 

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 ENTRY = [str(ROOT / "supervisor.py")]
 TOKEN = "c2VjcmV0LWJhY2tlbmQtdG9rZW4"
 FAST = {
-    "cold-start": "0s", "max-unhealthy": "100%", "backend-timeout": "1s", "backend-lateness": "0s", "quota": "50/1s",
+    "cold-start": "0s", "max-unhealthy": "100%", "max-unhealthy-fleet": "100%",
+    "backend-timeout": "1s", "backend-lateness": "0s", "quota": "50/1s",
     "batch-quiet": "10ms", "debounce": "20ms", "cooldown": "1s", "heartbeat-timeout": "3s",
 }  # fmt: skip
 

@@ -20,7 +20,8 @@ from actors.sim.live import Api, BackendServer, Fleet, ModelServer, Operator, un
 
 ENTRY = [str(Path(__file__).parents[2] / "supervisor.py")]
 FAST = {
-    "cold-start": "0s", "max-unhealthy": "100%", "quota": "50/1s", "batch-quiet": "10ms", "debounce": "20ms",
+    "cold-start": "0s", "max-unhealthy": "100%", "max-unhealthy-fleet": "100%",
+    "quota": "50/1s", "batch-quiet": "10ms", "debounce": "20ms",
     "shell-changes": "true",
 }  # fmt: skip
 

@@ -21,7 +21,10 @@ from actors.simulate.steps import Step
 
 BUGS = {"overlooked", "not-asked"}
 """Gates that are bugs by their own words: naming one fails the run."""
-SEEDS = (4, 6, 10, 12, 23, 24, 27, 72, 73, 111, 137, 157, 163, 181, 199, 280, 296, 598)
+SEEDS = (
+    4, 10, 11, 16, 17, 23, 24, 26, 48, 54, 73, 91, 93, 107, 110, 114, 124, 157, 161, 170, 181, 201, 257, 291, 437, 494, 509,
+    572, 594, 598,
+)  # fmt: skip
 """Seeds that reach every gate which has no scene, most of them twice. Where a change of the drawing makes them miss one, the
 command above tells in which seed it is now.
 """

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from actors.core.asking import Open
 from actors.core.backoff import Breaker
 from actors.core.decode import BadObject
 from actors.core.errors import Refused, Unreachable
 from actors.core.stream import Stream
-from actors.gateway import BatchGatewayActor, _Open
+from actors.gateway import BatchGatewayActor
 from actors.sim.apiserver import ApiServerModel
 from actors.sim.reader import SimReader
 from actors.simulate.mutants import MUTANTS, planted
@@ -60,7 +61,7 @@ def _breaker_never_opens(original: Any) -> Any:
 
 
 def _refusal_counts_for_all(original: Any) -> Any:
-    def refused(self: BatchGatewayActor, opened: _Open, error: Refused, now: float) -> None:
+    def refused(self: BatchGatewayActor, opened: Open, error: Refused, now: float) -> None:
         original(self, opened, error, now)
         for _ in range(5):
             self._not_reached(opened.call.id, error, now)

@@ -1,9 +1,9 @@
-"""A ClusterActor whose repairs a person's command holds for a while."""
+"""A ClusterActor whose repairs a person's command holds for a while, or the gateway."""
 
 from __future__ import annotations
 
 from actors.actor import Restart, Resume
-from actors.messages import LookAgain, PassivateWanted, RepairsWanted
+from actors.messages import BackendState, LookAgain, PassivateWanted, RepairsWanted
 from actors.sim.desk import KEY, Desk, node
 
 
@@ -43,3 +43,16 @@ def test_a_pause_outlives_the_actor_and_keeps_it_awake() -> None:
     assert desk.directory.of(PassivateWanted) == []
     desk.world.run_for(60.0)
     assert len(desk.gateway.of(RepairsWanted)[-1].items) == 1
+
+
+def test_the_valve_over_all_parents_says_nothing_of_the_backend() -> None:
+    """Where the gateway does not know how the backend is, what the parent knows stands."""
+    desk = Desk().settled(node("a", healthy=False))
+    desk.tell(BackendState(reachable=True, reason="Answers", message=""))
+    desk.run(1.0)
+    desk.tell(BackendState(reachable=None, reason="", message="", held="6 of all 10"))
+    desk.run(1.0)
+
+    conditions = {c["type"]: (c["status"], c["reason"]) for c in desk.wishes[-1].status["conditions"]}
+    assert conditions["BackendReachable"] == ("True", "Answers")
+    assert conditions["RemediationAllowed"] == ("False", "FleetTooManyUnhealthy")

@@ -21,7 +21,7 @@ from actors.actor import Behaviour as Actor
 from actors.actor import Cell
 from actors.core import events
 from actors.core.events import Fact, StatusFailed
-from actors.core.model import EventNote, ParentKey
+from actors.core.model import EventNote, ParentKey, Share
 from actors.core.quantity import Quota
 from actors.edge.dispatcher import ThreadDispatcher
 from actors.edge.settings import Settings
@@ -127,6 +127,9 @@ def drive_fleet(watcher: Watcher) -> None:
         directory: Any = fleet.system.refs["directory"]._actor_weakref()
         for ref in directory.children.values():
             ref.tell(LookAgain())
+        valve = fleet.system.fleet_valve
+        valve.share = Share(absolute=0)
+        valve.look(1, 1, fleet.world.clock.now())
         look()  # while the mail waits
         fleet.run(0.0)
         look()

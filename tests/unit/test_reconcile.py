@@ -272,6 +272,26 @@ def test_the_backends_state_is_a_condition_of_its_own() -> None:
     assert scene.condition("Ready") == ("True", "Ready")
 
 
+def test_the_valve_over_all_parents_is_told_and_takes_nothing_back() -> None:
+    """The gateway holds the calls; what is asked for keeps its place. Whoever needs nothing is not held."""
+    scene = Scene(compute("a", healthy=False), compute("b"))
+    asked = scene.look().repairs
+    scene.backend = BackendView(held="6 of all 10 children need repair, the limit is 50%")
+    plan = scene.look()
+
+    assert scene.condition("RemediationAllowed") == ("False", "FleetTooManyUnhealthy")
+    assert [(note.reason, note.type) for note in plan.events] == [("FleetTooManyUnhealthy", "Warning")]
+    assert [item.key for item in plan.repairs] == [item.key for item in asked]
+    assert scene.look().events == ()
+
+    scene.backend = BackendView()
+    assert [note.reason for note in scene.look().events] == ["RepairsAllowed"]
+    well = Scene(compute("a"))
+    well.backend = BackendView(held="6 of all 10 children need repair, the limit is 50%")
+    well.look()
+    assert well.condition("RemediationAllowed") == ("True", "WithinLimit")
+
+
 @pytest.mark.parametrize(
     "status", [{}, {"conditions": None}, {"conditions": "x"}, {"conditions": ["x", {}, {"type": 3}]}]
 )

@@ -133,6 +133,7 @@ SHUT: dict[str, Change] = {
     "may-arrive": item(place="waiting", at_s=1010.0, embargo_s=1010.0),
     "retry": both(of("gateway", error="503"), item(place="waiting", at_s=1004.0, attempts=2)),
     "search": item(place="flying"),
+    "fleet-valve": of("gateway", held="60 of all 100 children need repair, the limit is 50%", opens_s=1020.0),
     "cold-start": of("gateway", opens_s=1020.0),
     "throttled": of("gateway", pause_s=1030.0),
     "breaker": of("gateway", breaker="open", breaker_s=1005.0),

@@ -100,6 +100,7 @@ class Memory:
             events.Escalated: keep,
             events.RecordSkipped: keep,
             events.ValveMoved: keep,
+            events.FleetValveMoved: keep,
             events.BreakerMoved: keep,
             events.BackendPaused: keep,
             events.FuseTripped: keep,

@@ -5,7 +5,7 @@ Where two defences back each other up, the mutants of both are here, marked ``re
 to survive), and so is the pair of them, which must not.
 
 One file per subject, in the order of the path: ``stream``, ``intake``, ``watcher``, ``mailbox``, ``cluster``, ``reconcile``,
-``queue``, ``quota``, ``gateway``, ``status``, ``supervision``, and ``telling``; ``planting`` is the mechanism.
+``queue``, ``quota``, ``gateway``, ``holding``, ``status``, ``supervision``, and ``telling``; ``planting`` is the mechanism.
 """
 
 from __future__ import annotations
@@ -13,14 +13,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import cluster, gateway, intake, mailbox, queue, quota, reconcile, status, stream, supervision, telling, watcher
+from . import (
+    cluster,
+    gateway,
+    holding,
+    intake,
+    mailbox,
+    queue,
+    quota,
+    reconcile,
+    status,
+    stream,
+    supervision,
+    telling,
+    watcher,
+)
 from .planting import INVARIANTS, PROMISES, Mutant, PlantingError, Substitution, plant
 
 __all__ = [
     "INVARIANTS", "MUTANTS", "PROMISES", "Mutant", "PlantingError", "Substitution", "planted",
 ]  # fmt: skip
 
-_SUBJECTS = (stream, intake, watcher, mailbox, cluster, reconcile, queue, quota, gateway, status, supervision, telling)
+_SUBJECTS = (
+    stream,
+    intake,
+    watcher,
+    mailbox,
+    cluster,
+    reconcile,
+    queue,
+    quota,
+    gateway,
+    holding,
+    status,
+    supervision,
+    telling,
+)
 
 MUTANTS: dict[str, Mutant] = {mutant.name: mutant for subject in _SUBJECTS for mutant in subject.bed.mutants}
 """By name, in the order of the path."""

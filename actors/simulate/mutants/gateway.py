@@ -9,12 +9,13 @@ from typing import Any
 
 from attrs import evolve
 
+from ...core.asking import Open
 from ...core.backoff import Breaker, BreakerState, Pause
 from ...core.errors import Refused, Throttled, Unavailable
 from ...core.keys import Answers
 from ...core.model import Item
 from ...core.ports import ItemResult, Reply
-from ...gateway import BatchGatewayActor, _Open
+from ...gateway import BatchGatewayActor
 from ...messages import ItemAnswer
 from .planting import Bed
 
@@ -99,7 +100,7 @@ def _(original: Any) -> Any:
     what="one throttle answer becomes an error for each item of its call",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def throttled(self: BatchGatewayActor, opened: _Open, error: Throttled, now: float) -> None:
+    def throttled(self: BatchGatewayActor, opened: Open, error: Throttled, now: float) -> None:
         failed = {item.key: ItemResult(status="failed", message=str(error)) for item in opened.call.items}
         self._replied(opened, Reply(results=failed), now)
 
@@ -149,7 +150,7 @@ def _(original: Any) -> Any:
     what="an answer is good news for every item that was sent, whatever it says of each",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def replied(self: BatchGatewayActor, opened: _Open, reply: Reply, now: float) -> None:
+    def replied(self: BatchGatewayActor, opened: Open, reply: Reply, now: float) -> None:
         done = {item.key: ItemResult(status="accepted") for item in opened.call.items}
         original(self, opened, evolve(reply, results=done), now)
 
@@ -161,7 +162,7 @@ def _(original: Any) -> Any:
     what="one item that failed sends the whole call again, with those that were done",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def replied(self: BatchGatewayActor, opened: _Open, reply: Reply, now: float) -> None:
+    def replied(self: BatchGatewayActor, opened: Open, reply: Reply, now: float) -> None:
         if all(result.status == "accepted" for result in reply.results.values()):
             original(self, opened, reply, now)
         else:
@@ -175,7 +176,7 @@ def _(original: Any) -> Any:
     what="an item that the answer does not mention counts as accepted",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def replied(self: BatchGatewayActor, opened: _Open, reply: Reply, now: float) -> None:
+    def replied(self: BatchGatewayActor, opened: Open, reply: Reply, now: float) -> None:
         done = {item.key: ItemResult(status="accepted") for item in opened.call.items}
         original(self, opened, evolve(reply, results={**done, **reply.results}), now)
 
@@ -187,7 +188,7 @@ def _(original: Any) -> Any:
     what="an item that the backend wants later is given up until its cooldown has passed",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def replied(self: BatchGatewayActor, opened: _Open, reply: Reply, now: float) -> None:
+    def replied(self: BatchGatewayActor, opened: Open, reply: Reply, now: float) -> None:
         failed = {
             key: evolve(result, status="failed") if result.status == "throttled" else result
             for key, result in reply.results.items()
@@ -202,7 +203,7 @@ def _(original: Any) -> Any:
     what="one item that the backend cannot take fails everybody in its call",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def refused(self: BatchGatewayActor, opened: _Open, error: Refused, now: float) -> None:
+    def refused(self: BatchGatewayActor, opened: Open, error: Refused, now: float) -> None:
         failed = {item.key: ItemResult(status="failed", message=str(error)) for item in opened.call.items}
         self._replied(opened, Reply(results=failed), now)
 
@@ -214,7 +215,7 @@ def _(original: Any) -> Any:
     what="a call that the backend cannot take is retried as it is, for ever",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def refused(self: BatchGatewayActor, opened: _Open, error: Refused, now: float) -> None:
+    def refused(self: BatchGatewayActor, opened: Open, error: Refused, now: float) -> None:
         self._failed(opened, error, now)
 
     return refused

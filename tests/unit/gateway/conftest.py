@@ -10,6 +10,7 @@ from attrs import define, field
 
 from actors.actor import Cell, Context, Resume
 from actors.core.errors import CallTimeout
+from actors.core.fleet_valve import FleetValve
 from actors.core.keys import item_key
 from actors.core.model import Child, Item, ParentKey
 from actors.core.operation import PROMISED, Capabilities
@@ -29,6 +30,11 @@ class Nodes:
     """The freshest records: what the gateway asks before a call leaves."""
 
     by_uid: dict[str, Child] = field(factory=dict)
+    counts: tuple[int, int] | None = None
+    """Of all children of all parents, where there are more than the test has made."""
+
+    def tally(self) -> tuple[int, int]:
+        return self.counts or (sum(child.eligible for child in self.by_uid.values()), len(self.by_uid))
 
     def child(self, kind: str, parent: ParentKey, uid: str) -> Child | None:
         child = self.by_uid.get(uid)
@@ -84,6 +90,7 @@ class Bench:
     nodes: Nodes
     settings: GatewaySettings
     ledger: Ledger
+    valve: FleetValve
     cell: Any = None
     gateway: Any = None
     told: dict[str, list[Any]] = field(factory=dict)
@@ -91,7 +98,8 @@ class Bench:
 
     def start(self, **ports: Any) -> Bench:
         given = {
-            "backend": self.backend, "records": self.nodes, "ledger": self.ledger, "settings": self.settings, **ports
+            "backend": self.backend, "records": self.nodes, "ledger": self.ledger, "valve": self.valve,
+            "settings": self.settings, **ports,
         }  # fmt: skip
 
         def factory(ctx: Context) -> BatchGatewayActor:
@@ -167,6 +175,7 @@ def bench() -> Callable[..., Bench]:
         settings = GatewaySettings(operation="repair", **given | changes).with_backend(able)
         ledger = Ledger(settings.quota, settings.call_timeout_s, settings.counted_late_s)
         backend = ScriptedBackend(world, script, rtt_s, capabilities=able)
-        return Bench(world, backend, Nodes(), settings, ledger).start()
+        valve = FleetValve(settings.fleet_share, settings.fleet_floor)
+        return Bench(world, backend, Nodes(), settings, ledger, valve).start()
 
     return make

@@ -41,8 +41,10 @@ from actors.mailbox import _Pending
 from actors.messages import StatusAnswered, StatusState
 from actors.sim.harness import SimulatedFleet
 from actors.simulate.drawing import draw_script
+from actors.simulate.drills import DRILLS
 from actors.simulate.mutants import INVARIANTS, MUTANTS, PROMISES, Mutant, PlantingError, Substitution, planted
 from actors.simulate.mutants.planting import locate, plant
+from actors.simulate.run import Run
 
 HOME, AWAY = ParentKey("ns", "home"), ParentKey("ns", "away")
 WALL_S = 1_750_000_000.0
@@ -302,6 +304,10 @@ def probe_plan() -> list[str]:
     return fleet.repaired()
 
 
+def probe_drill(name: str) -> str:
+    return Run(DRILLS[name].draw(2)).play().trace
+
+
 PROBES: dict[str, Callable[[], Any]] = {
     "list-older-than-what-was-seen-is-taken": probe_old_list,
     "bookmark-is-ignored": probe_bookmark,
@@ -333,6 +339,10 @@ PROBES: dict[str, Callable[[], Any]] = {
     "why-tells-a-time-that-is-over": lambda: probe_why(debounce_s=9.9),
     "why-says-converged-while-repairs-wait": lambda: probe_why(slot_s=60.0),
     "look-does-less-than-was-planned": probe_plan,
+    "fleet-valve-holds-nothing": lambda: probe_drill("everybody-at-once"),
+    "fleet-valve-opens-at-once": lambda: probe_drill("everybody-at-once"),
+    "fleet-valve-does-not-begin-anew": lambda: probe_drill("everybody-at-once"),
+    "fleet-valve-is-told-to-nobody": lambda: probe_drill("everybody-at-once"),
 }
 
 

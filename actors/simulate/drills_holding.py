@@ -1,0 +1,37 @@
+"""Drills of what holds repairs: everybody in trouble at once, and nodes that no repair helps."""
+
+from __future__ import annotations
+
+from ..core.model import Share
+from .draw import Draw
+from .drill import drill, plain
+from .script import Script
+from .steps import Step
+
+__all__: list[str] = []
+
+
+@drill(
+    "everybody-at-once", "nodes of all parents fail at once, come back, fail again for a while, and come back for good"
+)
+def _everybody_at_once(draw: Draw) -> Script:
+    """Parents so small that none holds its own repairs. One node stays ill: it is repaired once the minute is over."""
+    clusters = [(f"c{n}", draw.whole(2, 3), 0) for n in range(draw.whole(3, 4))]
+    nodes = [f"{name}-n{n}" for name, count, _ in clusters for n in range(count)]
+    fail_s = draw.between(4.0, 6.0)
+    back_s = fail_s + draw.between(12.0, 16.0)
+    again_s = back_s + draw.between(25.0, 35.0)
+    over_s = again_s + draw.between(8.0, 12.0)
+    return plain(
+        draw, clusters,
+        [
+            *(Step(fail_s, "fail", (node,), "P11") for node in nodes),
+            *(Step(back_s, "recover", (node,)) for node in nodes[1:]),
+            Step(again_s - draw.between(5.0, 10.0), "fail", (nodes[-1],)),
+            *(Step(again_s, "fail", (node,)) for node in nodes[1:]),
+            *(Step(over_s, "recover", (node,)) for node in nodes[1:]),
+            Step(over_s + draw.between(20.0, 40.0), "strike", ("gateway", "DispatchDue", "before", 1, 1, 1), "P1"),
+        ],
+        chaos_s=140.0, fleet_share=draw.pick((Share(percent=50.0), Share(absolute=2))),
+        policy={"max_unhealthy": Share(percent=50.0)},
+    )  # fmt: skip
