@@ -35,7 +35,7 @@ from .core.reconcile import BackendView, Children
 from .core.records import Row, Shelf, entries_of, entry_of, fingerprint_of, kept
 from .core.repairs import Repairs
 from .core.situation import TurnedDown
-from .core.telling import planned, repairs_answered, valve_closed, valve_moved
+from .core.telling import planned, reconcile_failed, repairs_answered, valve_closed, valve_moved
 from .messages import (
     GATEWAY,
     AskAgain,
@@ -261,8 +261,7 @@ class ClusterActor(Behaviour):
         self.ctx.cancel("write")  # it waited for a look; a timer of its own, so that it puts off no cooldown's end
         started_s = self.ctx.clock.now()
         changes, waited_s = self._debounce.looked(started_s)
-        plan = self.plan()
-        if plan is None:
+        if (plan := self.plan()) is None:
             return
         self._awaiting = 0
         self.ctx.cancel("pause")
@@ -300,6 +299,8 @@ class ClusterActor(Behaviour):
             now_s, old = self.ctx.clock.now(), self._asked.keys()
             self.ctx.emit(planned(self.key, self.standing, plan, old, changed=changed, now_s=now_s))
         if changed:
+            if plan.failed:
+                self.ctx.emit(reconcile_failed(self.key, plan))
             self._target = plan.status
             self._send_status()
         self._repairs.record(plan.repairs)  # asked already or not: a node may have left meanwhile, and come back
@@ -495,6 +496,5 @@ class ClusterActor(Behaviour):
         return {
             "parent": str(self.key), "total": self._roll.total, "healthy": counts.healthy,
             "unhealthy": counts.unhealthy, "unknown": counts.unknown, "asked": len(self._asked),
-            "missing_kinds": sorted(self._missing), "debouncing": self._debounce.pending,
-            "writing": self._target is not None,
+            "missing_kinds": sorted(self._missing), "debouncing": self._debounce.pending, "writing": self._target is not None,
         }  # fmt: skip

@@ -14,9 +14,9 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder
 from actors.core.fleet import (
-    MUSTER_FLEET,
     ChildKind,
     ConditionIs,
     Expression,

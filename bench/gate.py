@@ -20,8 +20,8 @@ from types import CodeType
 from attrs import frozen
 
 import actors
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
 from actors.core.model import Policy, Share
 from actors.core.stream import Stream

@@ -23,8 +23,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder, Page
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
 from actors.core.model import Child, ParentKey, Record
 from actors.core.slots import LIVE

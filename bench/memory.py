@@ -31,9 +31,9 @@ from typing import Any
 import msgspec
 from ingest import node
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder
 from actors.core.errors import ApiError
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
 from actors.core.model import EventNote, ParentKey, Policy
 from actors.core.ports import Call, Later, Objects, Reply, StreamChanged, Written

@@ -32,7 +32,7 @@ from ingest import node
 from rich.console import Console
 from rich.table import Table
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.ports import Objects
 from actors.edge.dispatcher import SystemClock
 from actors.edge.kube import KubeClient

@@ -21,8 +21,8 @@ from attrs import evolve
 from rich.console import Console
 from rich.table import Table
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.events import Fact, RecordingStarted
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Child, EventNote, Parent, ParentKey, ParentSpec, Policy, Record
 from actors.core.ports import Backend, Call, ItemResult, Objects, Reader, Reply, StatusWriter, StreamChanged, Written
 from actors.core.quantity import Quota

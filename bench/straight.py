@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from attrs import frozen
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.events import Fact
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Policy, Record
 from actors.core.ports import Backend, Objects
 from actors.core.quantity import Quota

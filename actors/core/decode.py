@@ -33,9 +33,10 @@ from .fleet import (
     NamespaceName,
     OwnerReference,
 )
-from .judging import Reads, fields_of, report_of
+from .judging import Reads, fields_of, kept_of, report_of
 from .lines import Line
 from .model import Child, Parent, ParentKey, Record
+from .own import parent_fields
 from .parent_spec import read_spec
 from .paths import Path, parse_path
 from .shapes import Tree, event_of, frozen, getter, insert, place, struct
@@ -226,12 +227,13 @@ class Decoder:
         fleet, own = self._fleet, parse_path(self._fleet.spec) if self._fleet.spec else None
         reads.want(place_of(fleet), str if fleet.status_annotation else Any)
         plain = not (fleet.status or fleet.status_annotation)
-        if own is not None:
-            reads.want(own, Any)
+        spec_at = reads.want(own, Any) if own is not None else 0
+        fields = kept_of(parent_fields(fleet), own or (), spec_at, reads)
 
         def make(values: _Values) -> _Read:
             def record(obj: Any) -> tuple[Record, Claims]:
-                name, namespace, uid, version, generation, deleted_at, status, *spec = values(obj)
+                found = values(obj)
+                name, namespace, uid, version, generation, deleted_at, status = found[:7]
                 if not name or not uid:
                     raise ValueError(_UNNAMED)
                 parent = Parent(
@@ -240,9 +242,10 @@ class Decoder:
                     uid=uid,
                     version=_version(version),
                     generation=generation or 0,
-                    spec=read_spec(spec[0] if spec else None, fleet.spec),
+                    spec=read_spec(found[spec_at] if spec_at else None, fleet.spec),
                     status=status if plain and isinstance(status, dict) else from_wire(fleet, status),
                     deleting=deleted_at is not None,
+                    fields=fields(found) if fields is not None else "",
                 )
                 return parent, ()
 

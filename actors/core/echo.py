@@ -19,8 +19,9 @@ def is_news(old: Parent, new: Parent, *, awaited: bool, wished: Iterable[dict[st
     """
     if old.generation != new.generation or old.deleting != new.deleting:
         return True
-    if new.version == old.version or old.spec != new.spec:
-        return old.spec != new.spec
+    differs = old.spec != new.spec or old.fields != new.fields
+    if new.version == old.version or differs:
+        return differs
     if awaited:
         return True
     if any(same(status, new.status) for status in wished):

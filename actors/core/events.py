@@ -226,6 +226,16 @@ class RequestAnswered(Fact):
 
 # --- parents ----------------------------------------------------------------------------------------------------------
 @frozen(kw_only=True)
+class ReconcileFailed(Fact):
+    """The fleet's own ``reconcile`` raised for that parent: its counts are written, its repairs are held. Told when new."""
+
+    level: ClassVar[str] = "error"
+    parent: str
+    error: str
+    traceback: str
+
+
+@frozen(kw_only=True)
 class Reconciled(Fact):
     """One reconcile ran. ``changed`` says whether it wanted another status than the last.
 

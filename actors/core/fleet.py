@@ -1,17 +1,20 @@
 """What a fleet is: data that names the kinds and says how to read them. The engine knows no kind by name.
 
 ``FleetDefinition`` is read by ``decode`` (which fields to take off the wire), ``reconcile`` (which operation repairs) and the
-readers (which paths to list). The built-in fleet is ``MUSTER_FLEET`` at the end of this file: a definition like any other.
-Paths are names of fields (``status.lastHeartbeatTime``, ``metadata.labels['example.com/pool']``: see ``paths``). Others are
-read from a file (``edge.fleet_file``; docs/fleets.md is the manual). ``fleet_rules`` has what a definition must keep to.
+readers (which paths to list). Paths are names of fields (``status.lastHeartbeatTime``, ``metadata.labels['example.com/pool']``:
+see ``paths``). Nobody writes these types by hand: a definition is declared in Python (``declare``; the built-in one is
+``builtin``) or read from a file (``edge.fleet_file``). ``fleet_rules`` has what it must keep to; docs/fleets.md is the manual.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping as Dict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
+
+if TYPE_CHECKING:
+    from .own import Own
 
 
 @frozen(kw_only=True)
@@ -169,12 +172,16 @@ class Field:
 
 @frozen(kw_only=True)
 class ChildKind:
-    """One child kind: where it is, whose it is (mappings tried in order; the first that is there wins), how it reports."""
+    """One child kind: where it is, whose it is (mappings tried in order; the first that is there wins), how it reports.
+
+    ``view`` is the class in which a ``reconcile`` of the fleet's own sees its ``fields`` (None: by name).
+    """
 
     ref: KindRef
     mapping: tuple[Mapping, ...]
     health: Health
     fields: tuple[Field, ...] = ()
+    view: type[Any] | None = field(default=None, eq=False)
 
     @property
     def beats(self) -> bool:
@@ -200,6 +207,7 @@ class FleetDefinition:
     parent's status otherwise ("": it is not written). With ``status_annotation`` the whole status is JSON under that
     annotation, for parents that belong to another controller. ``spec`` is the path at which the parent's own settings are
     ("": it has none). ``settings`` are the operator's settings that this fleet wants, by their keys and as people write them.
+    ``own`` is what only Python can say; two definitions that differ in nothing else are equal, and for a file the same.
     """
 
     name: str
@@ -211,12 +219,23 @@ class FleetDefinition:
     status_annotation: str = ""
     spec: str = "spec"
     settings: Dict[str, str] = field(factory=dict, hash=False)
+    own: Own | None = field(default=None, eq=False)
 
     @children.validator
     def _check_children(self, _attribute: object, value: tuple[ChildKind, ...]) -> None:
         names = [self.parent.kind, *(child.ref.kind for child in value)]
         if len(set(names)) != len(names) or not value:
             raise ValueError(f"fleet {self.name}: the kinds must differ and there must be a child kind, found {names}")
+
+    @property
+    def own_name(self) -> str:
+        """``MODULE:NAME`` of its own ``reconcile``; "" where it has none."""
+        function = None if self.own is None else self.own.reconcile
+        return "" if function is None else f"{function.__module__}:{getattr(function, '__qualname__', function)}"
+
+    def plain(self) -> FleetDefinition:
+        """What a file can say of it: what goes to other processes and onto tapes."""
+        return evolve(self, own=None, children=tuple([evolve(each, view=None) for each in self.children]))
 
     @property
     def kinds(self) -> tuple[KindRef, ...]:
@@ -229,18 +248,3 @@ class FleetDefinition:
             if each.ref.kind == kind:
                 return each
         raise KeyError(kind)
-
-
-def _node_type(kind: str, plural: str) -> ChildKind:
-    return ChildKind(
-        ref=KindRef(group="muster.dev", version="v1alpha1", kind=kind, plural=plural),
-        mapping=(OwnerReference(), Label(key="muster.dev/cluster"), FieldPath(path="spec.clusterRef.name")),
-        health=Health(healthy="status.healthy", heartbeat="status.lastHeartbeatTime", condition="Healthy"),
-    )
-
-
-MUSTER_FLEET = FleetDefinition(
-    name="muster",
-    parent=KindRef(group="muster.dev", version="v1alpha1", kind="Cluster", plural="clusters"),
-    children=(_node_type("ComputeNode", "computenodes"), _node_type("StorageNode", "storagenodes")),
-)

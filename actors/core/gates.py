@@ -75,6 +75,8 @@ GATES: tuple[Gate, ...] = (
     Gate("deleting", _R, "the parent is being deleted"),
     Gate("valve", _R, "too many children are in trouble at once: the trouble is probably not theirs",
          "look for what they share; raise spec.repair.maxUnhealthy if this is meant"),
+    Gate("own-reconcile", _R, "the fleet's own reconcile does not want it repaired now, or raised",
+         "what it was written for; if it raised, the text and the log say what"),
     Gate("unreported", _R, "the child has never reported and is not late yet",
          "without a heartbeat timeout it never is: set spec.heartbeatTimeout"),
     Gate("max-in-flight", _R, "as many repairs of this parent are under way as it allows",

@@ -16,7 +16,7 @@ from .fleet import ChildKind, ConditionIs, Expression, Field, FieldIn, Health
 from .paths import Path, format_path, parse_path
 from .shapes import Tree, insert
 
-__all__ = ["CONDITIONS", "Reads", "Report", "fields_of", "report_of"]
+__all__ = ["CONDITIONS", "Reads", "Report", "fields_of", "kept_of", "report_of"]
 
 Values = tuple[Any, ...]
 Report = Callable[[Values], tuple[bool | None, str]]
@@ -83,6 +83,31 @@ def fields_of(child: ChildKind, reads: Reads) -> Callable[[Values], tuple[str, s
     loud = texts([each for each in child.fields if not each.quiet])
     quiet = texts([each for each in child.fields if each.quiet])
     return lambda values: (loud(values), quiet(values))
+
+
+def kept_of(fields: tuple[Field, ...], whole: Path, at: int, reads: Reads) -> Callable[[Values], str] | None:
+    """The further fields of a parent, as JSON, where there are any. What is at ``whole`` is read as one value, the ``at``th."""
+    if not fields:
+        return None
+    digs: list[tuple[int, Path]] = []
+    for each in fields:
+        path = parse_path(each.path)
+        within = bool(whole) and path[: len(whole)] == whole
+        digs.append((at, path[len(whole) :]) if within else (reads.want(path, Any), ()))
+
+    def text(values: Values) -> str:
+        found = msgspec.json.encode([_dug(_plain(values[place]), path) for place, path in digs]).decode()
+        if len(found) > _FIELDS_MAX:
+            raise ValueError(f"fields: {len(found)} characters of JSON, expected at most {_FIELDS_MAX}")
+        return found
+
+    return text
+
+
+def _dug(value: Any, path: Path) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 # --- each way to tell -------------------------------------------------------------------------------------------------------

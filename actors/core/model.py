@@ -127,7 +127,10 @@ _SILENT = ParentSpec()
 
 @frozen(kw_only=True)
 class Parent:
-    """One parent: its spec as read, and the status last seen on the server (JSON values, {} where there is none)."""
+    """One parent: its spec as read, and the status last seen on the server (JSON values, {} where there is none).
+
+    ``fields`` are the further ones that a fleet keeps of it, a JSON array ("" where there is none).
+    """
 
     kind: str
     key: ParentKey
@@ -137,6 +140,7 @@ class Parent:
     spec: ParentSpec
     status: dict[str, Any]
     deleting: bool = False
+    fields: str = ""
 
     @property
     def namespace(self) -> str:
@@ -233,13 +237,21 @@ class Plan:
 
     ``status`` is the whole wanted status (JSON values). ``repairs`` is the whole wanted set, not a difference: what was
     asked earlier and is missing here is withdrawn. ``look_again_at_s`` (our clock) is the next deadline that no event
-    will announce, None when there is none.
+    will announce, None when there is none. ``left_out`` are the uids of the sick whom the fleet's own ``reconcile`` does not
+    want repaired; ``failed`` is the traceback of what that raised, "" where it did not.
     """
 
     status: dict[str, Any]
     repairs: tuple[Item, ...] = ()
     events: tuple[EventNote, ...] = ()
     look_again_at_s: float | None = None
+    left_out: frozenset[str] = frozenset()
+    failed: str = ""
+
+    @property
+    def failed_in_a_line(self) -> str:
+        """The last line of that traceback: the exception's class and words."""
+        return self.failed.splitlines()[-1] if self.failed else ""
 
 
 class Now(NamedTuple):

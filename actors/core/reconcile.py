@@ -8,13 +8,14 @@ status and nothing is written.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from attrs import evolve, frozen
 
+from . import own as owns
 from . import valve
 from .fleet import FleetDefinition
 from .health import Counts, Roll
@@ -22,6 +23,7 @@ from .model import Child, EventNote, Item, Now, Parent, Plan, Policy, State
 from .payload import Render, payloads
 from .repairs import Repairs
 
+AVAILABLE = "Available"
 SAMPLE_MAX = 10  # names of unhealthy children in a status; a status holds counts, not one entry per child
 FLEET_HELD = "FleetTooManyUnhealthy"
 """The reason of RemediationAllowed while the valve over all parents holds all calls."""
@@ -61,6 +63,9 @@ class Children:
     backend: BackendView = BackendView()
     skipped: int = 0  # records left out because reading them killed the reader twice
     paused: bool = False  # a person's command holds the repairs; the spec's own pause is in the parent
+    chosen: Mapping[str, Child] | None = (
+        None  # by uid: whom the fleet's own reconcile wants repaired; None: all of the sick
+    )
 
 
 def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy: Policy, now: Now) -> Plan:
@@ -70,6 +75,9 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     eligible = len(roll.eligible)
     held = valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor)
     paused = parent.spec.paused or children.paused
+    own = owns.decide(fleet, parent, roll, children.repairs, policy, now)
+    if own is not None:
+        children = evolve(children, chosen=own.repair)
     allowed = policy.repair_enabled and not paused and not parent.deleting and not held
     items, repairing, look_again_s = _repairs(parent, children, policy, now.mono_s, allowed)
     if (renders := payloads(fleet)) is not None:
@@ -77,20 +85,17 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
 
     counts = roll.sum()
     conditions = _Conditions(parent, now)
-    available = counts.healthy >= policy.min_healthy
+    available = own_available(own, counts, total, policy)
     problems = parent.spec.problems
-    conditions.put(*_ready(parent, counts, policy, available, children))
-    conditions.put(
-        "Available", available, "EnoughHealthy" if available else "TooFewHealthy",
-        f"{counts.healthy} of {total} healthy, at least {policy.min_healthy} wanted",
-    )  # fmt: skip
+    conditions.put(*_ready(parent, available, children, own))
+    conditions.put(available.type, available.status, available.reason, available.message)
     by_all = children.backend.held if eligible else ""  # who needs nothing is not held
-    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused, by_all))
+    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused, by_all, own))
     conditions.put("BackendReachable", children.backend.reachable, children.backend.reason, children.backend.message)
     by_whom = "PausedBySpec" if parent.spec.paused else "PausedByCommand" if children.paused else "NotPaused"
     conditions.put("Paused", paused, by_whom, "")
 
-    events = []
+    events = _own_conditions(own, conditions)
     if conditions.became("RemediationAllowed", "TooManyUnhealthy"):
         events.append(EventNote(
             type="Warning", reason="TooManyUnhealthy", action="HoldRepairs",
@@ -119,29 +124,33 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     for name, wanted in fleet.status.items():
         if not wanted:
             del status[name]
-    return Plan(status=status, repairs=tuple(items), events=tuple(events), look_again_at_s=look_again_s)
+    plan = Plan(status=status, repairs=tuple(items), events=tuple(events), look_again_at_s=look_again_s)
+    return plan if own is None else _with_own(plan, own, roll, now)
 
 
 def _repairs(
     parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool
 ) -> tuple[list[Item], dict[str, int], float | None]:
     """The items wanted, how many children per kind are asked for and not yet well, and when an attempt has cooled down."""
-    repairs = children.repairs
+    repairs, chosen = children.repairs, children.chosen
     items: list[Item] = []
     repairing: dict[str, int] = {}
     look_again_s: float | None = None
-    candidates = children.roll.eligible.values()
+    candidates: Iterable[Child] = children.roll.eligible.values()
+    if chosen is not None:  # those that the fleet's own reconcile names, in its order; the others keep what they have
+        candidates = [*chosen.values(), *(each for each in candidates if each.uid not in chosen)]
     room = policy.in_flight_max
     if room is not None:
         room -= repairs.places(children.roll.eligible)  # those asked already keep theirs
     for child in candidates:
         asked = repairs.asked(child)
-        item = repairs.wanted(parent.key, child, now_s, policy.cooldown_s) if allowed else None
+        may = allowed and (chosen is None or child.uid in chosen)
+        item = repairs.wanted(parent.key, child, now_s, policy.cooldown_s) if may else None
         if item is None:
             cooled_s = repairs.cooled_at(child, policy.cooldown_s)
             if cooled_s is not None:
                 repairing[child.kind] = repairing.get(child.kind, 0) + 1
-                if allowed and (look_again_s is None or cooled_s < look_again_s):
+                if may and (look_again_s is None or cooled_s < look_again_s):
                     look_again_s = cooled_s
             continue
         if not asked and room is not None:
@@ -163,8 +172,46 @@ def _rendered(item: Item, roll: Roll, renders: Mapping[str, Render]) -> Item:
 _BY_COMMAND = "a command of the shell holds its repairs for a while"
 
 
+# --- what the fleet's own reconcile adds ------------------------------------------------------------------------------------
+def own_available(own: owns.Decision | None, counts: Counts, total: int, policy: Policy) -> owns.Condition:
+    """Whether enough are healthy: as many as the policy says, unless the fleet's own ``reconcile`` says it otherwise."""
+    for each in own.conditions if own is not None else ():
+        if each.type == AVAILABLE:
+            return each
+    enough = counts.healthy >= policy.min_healthy
+    text = f"{counts.healthy} of {total} healthy, at least {policy.min_healthy} wanted"
+    return owns.Condition(AVAILABLE, enough, "EnoughHealthy" if enough else "TooFewHealthy", text)
+
+
+def _own_conditions(own: owns.Decision | None, conditions: _Conditions) -> list[EventNote]:
+    """Put its conditions, and tell of those that have turned."""
+    events: list[EventNote] = []
+    for each in own.conditions if own is not None else ():
+        if each.type != AVAILABLE:
+            conditions.put(each.type, each.status, each.reason, each.message)
+        if each.status is not True and conditions.became(each.type, each.reason):
+            events.append(EventNote(type="Warning", reason=each.reason, note=each.message or each.type))
+        elif conditions.opened(each.type):
+            events.append(EventNote(type="Normal", reason=each.reason, note=each.message or each.type))
+    if own is not None and own.error and conditions.became("RemediationAllowed", owns.FAILED):
+        events.append(EventNote(type="Warning", reason=owns.FAILED, note=own.error))
+    return events
+
+
+def _with_own(plan: Plan, own: owns.Decision, roll: Roll, now: Now) -> Plan:
+    look_again_s = plan.look_again_at_s
+    if own.look_again_s is not None:
+        at_s = now.mono_s + own.look_again_s
+        look_again_s = at_s if look_again_s is None else min(look_again_s, at_s)
+    left_out = frozenset() if own.repair is None else frozenset(roll.eligible.keys() - own.repair.keys())
+    return evolve(
+        plan, status={**plan.status, **own.status}, look_again_at_s=look_again_s, left_out=left_out, failed=own.trace
+    )  # fmt: skip
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------------
 def _ready(
-    parent: Parent, counts: Counts, policy: Policy, available: bool, children: Children
+    parent: Parent, available: owns.Condition, children: Children, own: owns.Decision | None
 ) -> tuple[str, bool, str, str]:
     if parent.spec.problems:
         return "Ready", False, "InvalidSpec", "; ".join(parent.spec.problems)
@@ -179,13 +226,27 @@ def _ready(
             "RecordsSkipped",
             f"{children.skipped} children cannot be read and are not counted: see the log",
         )
-    if not available:
-        return "Ready", False, "NotAvailable", f"{counts.healthy} healthy, at least {policy.min_healthy} wanted"
+    if own is not None and own.error:
+        return (
+            "Ready",
+            False,
+            owns.FAILED,
+            f"the fleet's own reconcile raised {own.error}: counting goes on, repairs do not",
+        )
+    if not available.status:
+        return "Ready", False, "NotAvailable", available.message
     return "Ready", True, "Ready", ""
 
 
 def _allowed(
-    parent: Parent, policy: Policy, held: bool, eligible: int, total: int, by_command: bool, by_all: str
+    parent: Parent,
+    policy: Policy,
+    held: bool,
+    eligible: int,
+    total: int,
+    by_command: bool,
+    by_all: str,
+    own: owns.Decision | None = None,
 ) -> tuple[str, bool, str, str]:
     name = "RemediationAllowed"
     if not policy.repair_enabled:
@@ -213,6 +274,8 @@ def _allowed(
             FLEET_HELD,
             f"{by_all}: the fault is probably not theirs; --max-unhealthy-fleet if this is meant",
         )
+    if own is not None and own.error:
+        return name, False, owns.FAILED, own.error
     return name, True, "WithinLimit", ""
 
 

@@ -86,6 +86,9 @@ class ClusterSeen:
     """Uids of those whose records have killed its reader twice."""
     attempts: Mapping[str, AttemptSeen] = field(factory=dict)
     """By uid, of eligible children, where the attempt is at the present incident."""
+    left_out: frozenset[str] = frozenset()
+    """Uids of the sick whom the fleet's own ``reconcile`` does not want repaired; ``failed``: what it raised, or ""."""
+    failed: str = ""
     asked: frozenset[str] = frozenset()
     """Keys that the gateway was last told to be wanted."""
     places: int = 0

@@ -54,6 +54,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Json = None
     timers_made: int = 0  # numbers given out before the first entry
     jobs_made: int = 0
+    own: str = ""  # the fleet's own reconcile, by its name: code is on no tape
 
 
 class Control(msgspec.Struct, frozen=True, tag_field="t", tag="control"):

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from .events import Planned, RepairsAnswered, ValveMoved
+from .events import Planned, ReconcileFailed, RepairsAnswered, ValveMoved
 from .health import Roll
 from .model import ParentKey, Plan, Policy
 from .valve import limit
 
-__all__ = ["moved", "planned", "repairs_answered", "valve_closed", "valve_moved"]
+__all__ = ["moved", "planned", "reconcile_failed", "repairs_answered", "valve_closed", "valve_moved"]
 
 _COUNTS = ("healthy", "unhealthy", "unknown", "repairing")
 
@@ -44,6 +44,11 @@ def moved(standing: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         known = isinstance(first, dict) and first.get("reason") == reason
         words.append("conditions" if known else f"{after[0]['type']} → {reason}")
     return ", ".join(words)
+
+
+def reconcile_failed(parent: ParentKey, plan: Plan) -> ReconcileFailed:
+    """What the fleet's own ``reconcile`` raised."""
+    return ReconcileFailed(parent=str(parent), error=plan.failed_in_a_line, traceback=plan.failed)
 
 
 def valve_closed(plan: Plan) -> bool:

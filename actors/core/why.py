@@ -318,6 +318,9 @@ def _child(s: Situation, child: Child) -> Shut:
             return Shut(code="cooldown", text=text, since_s=attempt.answered_s, until_s=max(again_s, s.now_s))
     if cluster.debounce_s is not None and (attempt is None or attempt.key not in cluster.asked):
         return _debounce(s)
+    if child.uid in cluster.left_out and (attempt is None or attempt.key not in cluster.asked):
+        told = f"raised {cluster.failed}" if cluster.failed else f"does not want {child.name} repaired now"
+        return Shut(code="own-reconcile", text=f"the fleet's own reconcile {told}")
     if attempt is None and policy.in_flight_max is not None and cluster.places >= policy.in_flight_max:
         return Shut(code="max-in-flight", text=f"{cluster.places} repairs are under way, {policy.in_flight_max} may be")
     if attempt is None or attempt.answered_s is not None or attempt.key not in cluster.asked:

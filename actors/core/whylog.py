@@ -33,6 +33,7 @@ from .events import (
     NewsSuppressed,
     Planned,
     Reconciled,
+    ReconcileFailed,
     RecordSkipped,
     RepairsAnswered,
     StatusFailed,
@@ -50,6 +51,7 @@ TEXT_MAX = 160  # of an error: the log has all of it
 TOLD: dict[type[Fact], str] = {
     LookDeferred: "news came, and the look at them was deferred until it is quiet",
     NewsSuppressed: "mail came that held nothing to look at",
+    ReconcileFailed: "the fleet's own reconcile raised",
     Reconciled: "a look, and how many changes it was for",
     Planned: "what the Plan of that look asked for",
     ValveMoved: "its repairs were held, or go on",
@@ -101,7 +103,7 @@ class WhyLog:
         """Who takes facts of which class. What is not in it is of no interest here."""
         for kind in (LookDeferred, Reconciled, Planned, StatusWritten, RepairsAnswered):
             self.keepers[kind] = self._keep_routine
-        for other in (NewsSuppressed, ValveMoved, EventFailed, StatusFailed):
+        for other in (NewsSuppressed, ValveMoved, EventFailed, StatusFailed, ReconcileFailed):
             self.keepers[other] = self._of_parent
         self.keepers |= {CallSent: self._sent, CallAnswered: self._answered}
 

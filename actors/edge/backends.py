@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 from ..core.errors import Misconfigured, SettingsError
 from ..core.fleet import FleetDefinition
@@ -12,6 +11,7 @@ from ..core.ports import Backend, Call, Reply
 from .backend import HttpBackend, batch_path
 from .kube import KubeClient
 from .kube_backend import KubernetesBackend
+from .named import named
 from .settings import Settings
 from .settings_load import read_token
 
@@ -55,9 +55,9 @@ class NoBackend:
 
 def _own(name: str) -> Backend:
     """Somebody's own adapter, made by their own code: whatever that raises is about a setting, and keeps its cause."""
-    module, _, attribute = name.partition(":")
+    maker = named("backend", name)
     try:
-        made: Backend = getattr(import_module(module), attribute)()
+        made: Backend = maker()
     except SettingsError:
         raise
     except Exception as error:

@@ -16,6 +16,7 @@ from attrs import frozen
 from msgspec import UNSET
 
 from ..core import fleet as core
+from ..core.declare import default_plural
 from ..core.errors import SettingsError
 from ..core.fleet_rules import (
     Problem,
@@ -40,15 +41,15 @@ _STOPGAP = "metadata.name"
 
 @frozen(kw_only=True)
 class FleetSource:
-    """A definition and where it was read: ``lines`` of its settings, by key, for whoever asks where a value comes from."""
+    """A definition and where it was read: ``lines`` of a file's settings, by key, for whoever asks where a value comes from."""
 
     fleet: core.FleetDefinition
     file: str = ""
     lines: Mapping[str, int]
 
     def origin(self, key: str) -> str:
-        """``fleet.yaml:12``."""
-        return f"{self.file}:{self.lines[key]}"
+        """``fleet.yaml:12``; of one in Python, its name."""
+        return f"{self.file}:{self.lines[key]}" if key in self.lines else self.file
 
 
 def load_fleet(path: str) -> FleetSource:
@@ -141,14 +142,6 @@ def _ref(found: types.Resource) -> core.KindRef:
         group=group, version=version, kind=found.kind, plural=_text(found.plural) or default_plural(found.kind),
         namespaced=found.scope == "Namespaced", labels=labels, fields=fields,
     )  # fmt: skip
-
-
-def default_plural(kind: str) -> str:
-    """The plural of most kinds; a server that has another one is asked about by ``muster check``."""
-    word = kind.lower()
-    if word.endswith(("s", "x", "z", "ch", "sh")):
-        return f"{word}es"
-    return f"{word[:-1]}ies" if word.endswith("y") and word[-2:-1] not in "aeiou" else f"{word}s"
 
 
 def _child(found: types.Child) -> tuple[core.ChildKind, list[Problem]]:

@@ -91,7 +91,7 @@ class ProcessReader(Reader):
                     kubeconfig=kubeconfig,
                     context=context,
                     namespace=namespace,
-                    fleet=graph_of(attrs.evolve(fleet, children=(child,))),
+                    fleet=graph_of(attrs.evolve(fleet, children=(child,)).plain()),
                     audit_s=audit_s,
                     watch_s=watch_s,
                     streamed_list=streamed_list,

@@ -163,7 +163,8 @@ class Recorder:
         clock = self._dispatcher.clock
         header = Header(
             muster=self._version, python=platform.python_version(), began_s=clock.now(), began_wall_s=clock.wall(),
-            fleet=graph_of(system.fleet), settings=graph_of(system.settings), checkpoint=checkpoint,
+            fleet=graph_of(system.fleet.plain()), own=system.fleet.own_name,
+            settings=graph_of(system.settings), checkpoint=checkpoint,
             timers_made=timers_made, jobs_made=len(jobs) if checkpoint is not None else 0,
         )  # fmt: skip
         if not file.put(line_of(header)):

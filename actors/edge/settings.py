@@ -74,11 +74,12 @@ class Settings:
     )
     fleet: str = setting(
         API,
-        text("FILE", "a path of at most 4096 characters"),
+        text("FLEET", "a path, or MODULE:NAME, of at most 4096 characters"),
         "",
         effect=(
-            "The file that says what a fleet is: parents, children, health, repairs (docs/fleets.md). What it sets of the "
-            "settings holds where nothing else says so. Unset: Clusters with ComputeNodes and StorageNodes."
+            "What a fleet is (parents, children, health, repairs): a file (docs/fleets.md), or MODULE:NAME or file.py:NAME, a "
+            "fleet declared in Python (docs/python.md). What it sets of the settings holds where nothing else says so. Unset: "
+            "Clusters with ComputeNodes and StorageNodes."
         ),
         reason="The built-in fleet is what the custom resource definitions in manifests/crd are for.",
     )

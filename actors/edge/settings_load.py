@@ -17,8 +17,9 @@ from typing import Any
 
 from attrs import Factory, frozen
 
+from ..core.builtin import MUSTER_FLEET
 from ..core.errors import SettingsError
-from ..core.fleet import MUSTER_FLEET, ConditionIs, FleetDefinition
+from ..core.fleet import ConditionIs, FleetDefinition
 from ..core.quantity import format_duration
 from .setting import Setting
 from .settings import TABLE, Settings
@@ -188,13 +189,13 @@ def _read_file(path: str) -> tuple[dict[str, tuple[str, object]], list[str]]:
 
 
 def _read_fleet(path: str, problems: list[str]) -> tuple[FleetDefinition, dict[str, tuple[str, object]]]:
-    """The fleet of that file ("": the built-in one), and the settings that it wants, by key."""
+    """The fleet of that file or name ("": the built-in one), and the settings that it wants, by key."""
     if not path:
         return MUSTER_FLEET, {}
-    from .fleet_file import load_fleet  # the built-in fleet needs none of it
+    from .fleet_python import fleet_of  # the built-in fleet needs none of it
 
     try:
-        source = load_fleet(path)
+        source = fleet_of(path)
     except SettingsError as error:
         problems += str(error).splitlines()
         return MUSTER_FLEET, {}

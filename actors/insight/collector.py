@@ -229,6 +229,7 @@ def cluster_seen(actor: ClusterActor) -> ClusterSeen:
     """The parent's own actor; RuntimeError where it changes meanwhile."""
     roll, repairs = actor._roll, actor._repairs
     eligible = dict(roll.eligible)
+    own = actor.plan() if actor._fleet.own is not None else None
     attempts = {}
     for uid, child in eligible.items():
         attempt = repairs._attempts.get(uid)
@@ -239,6 +240,7 @@ def cluster_seen(actor: ClusterActor) -> ClusterSeen:
         writing=actor._target is not None, turned_down=actor.turned_down if actor.ctx.scheduled("write") else None,
         counts={kind: counts.as_tuple() for kind, counts in roll.counts.items()}, eligible=eligible,
         skipped=frozenset(actor._skipped), attempts=attempts, asked=frozenset(actor._asked), places=repairs.places(eligible),
+        left_out=own.left_out if own is not None else frozenset(), failed=own.failed_in_a_line if own is not None else "",
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from attrs import asdict, frozen
 
+from ..core.builtin import MUSTER_FLEET
 from ..core.errors import (
     ApiError,
     Forbidden,
@@ -26,7 +27,7 @@ from ..core.errors import (
     Undecodable,
     Unreachable,
 )
-from ..core.fleet import MUSTER_FLEET, FleetDefinition, KindRef
+from ..core.fleet import FleetDefinition, KindRef
 from ..edge.backends import backend_of
 from ..edge.kube import KubeClient
 from ..edge.settings_load import Loaded, require_backend

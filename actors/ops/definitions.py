@@ -9,17 +9,10 @@ import copy
 import json
 from typing import Any
 
+from ..core.builtin import MUSTER_FLEET
 from ..core.expression import paths_in
-from ..core.fleet import (
-    MUSTER_FLEET,
-    ChildKind,
-    ConditionIs,
-    Expression,
-    FieldIn,
-    FieldPath,
-    FleetDefinition,
-    KindRef,
-)
+from ..core.fleet import ChildKind, ConditionIs, Expression, FieldIn, FieldPath, FleetDefinition, KindRef
+from ..core.own import parent_fields
 from ..core.paths import Path, parse_path
 from ..sim.crds import crd_documents
 
@@ -62,7 +55,12 @@ def _parent(fleet: FleetDefinition, crd: dict[str, Any]) -> dict[str, Any]:
     schema["properties"]["spec"] = _nested(schema["properties"]["spec"], fleet.spec)
     if not fleet.spec:
         del schema["properties"]["spec"]
+    for field in parent_fields(fleet):
+        if (place := parse_path(field.path))[0] != "metadata":
+            _put(schema, place, _ANY)
     status = schema["properties"]["status"]
+    if fleet.own_name:
+        status |= _ANY  # its own reconcile may write further fields
     status["properties"] = {
         fleet.status.get(name, name): below
         for name, below in status["properties"].items()

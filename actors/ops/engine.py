@@ -18,7 +18,8 @@ from typing import Any
 from attrs import frozen
 
 from .. import __version__
-from ..core.fleet import MUSTER_FLEET, FleetDefinition
+from ..core.builtin import MUSTER_FLEET
+from ..core.fleet import FleetDefinition
 from ..core.ports import Facts
 from ..core.restarts import RestartPolicy
 from ..edge.backends import backend_of

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
+from ..core.builtin import MUSTER_FLEET
 from ..core.errors import SettingsError
-from ..core.fleet import MUSTER_FLEET, ChildKind, ConditionIs, Expression, FieldIn, FleetDefinition, Lease
-from ..edge.fleet_file import FleetSource, load_fleet, print_fleet
+from ..core.fleet import ChildKind, ConditionIs, Expression, FieldIn, FleetDefinition, Lease
+from ..edge.fleet_file import FleetSource, print_fleet
+from ..edge.fleet_python import fleet_of
 
 
 @click.command(short_help="Look at a fleet's file, print it, or print the schema of such files.")
-@click.argument("file", default="", metavar="[FILE]")
+@click.argument("file", default="", metavar="[FLEET]")
 @click.option(
     "--format",
     "form",
@@ -19,7 +21,8 @@ from ..edge.fleet_file import FleetSource, load_fleet, print_fleet
     help="yaml: the file in its shortest form. schema: the JSON Schema of all such files. markdown: the table of their fields.",
 )
 def fleet_command(file: str, form: str) -> None:
-    """Say what a fleet's FILE defines (unset: the built-in fleet), or all that is wrong with it. Asks no server.
+    """Say what FLEET defines (a file, or MODULE:NAME or file.py:NAME; unset: the built-in fleet), or all that is wrong with it.
+    Asks no server.
 
     Exit code 2: something is wrong; each problem is a line with its place.
     """
@@ -28,10 +31,12 @@ def fleet_command(file: str, form: str) -> None:
         from .fleet_page import tables
 
         if file:
-            raise SettingsError(f"--format {form} is about all files, expected no FILE: found {file}")
+            raise SettingsError(f"--format {form} is about all files, expected no FLEET: found {file}")
         click.echo(schema_text() if form == "schema" else tables(), nl=False)
         return
-    source = load_fleet(file) if file else FleetSource(fleet=MUSTER_FLEET, lines={})
+    source = fleet_of(file) if file else FleetSource(fleet=MUSTER_FLEET, lines={})
+    if form == "yaml" and source.fleet.own is not None:
+        click.echo(f"# Without what no file can say: {source.fleet.own_name or 'the fields kept of a parent'}")
     click.echo(print_fleet(source.fleet) if form == "yaml" else told(source.fleet), nl=False)
 
 
@@ -43,7 +48,8 @@ def told(fleet: FleetDefinition) -> str:
     ]
     wanted = ", ".join(f"{key} {value}" for key, value in fleet.settings.items())
     repair = "nobody repairs" if fleet.settings.get("backend") == "none" else fleet.operation
-    return "".join(lines) + f"  repair: {repair}\n" + (f"  settings: {wanted}\n" if wanted else "")
+    own = f"  reconcile: {fleet.own_name}\n" if fleet.own_name else ""
+    return "".join(lines) + f"  repair: {repair}\n{own}" + (f"  settings: {wanted}\n" if wanted else "")
 
 
 def _healthy(child: ChildKind) -> str:

@@ -22,7 +22,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import attrs
 
-from ..core.events import UNLOGGED, Fact, ObjectRefused, ParentDisputed, ParentMissing, ParentUnnamed, RecordSkipped
+from ..core.events import (
+    UNLOGGED,
+    Fact,
+    ObjectRefused,
+    ParentDisputed,
+    ParentMissing,
+    ParentUnnamed,
+    ReconcileFailed,
+    RecordSkipped,
+)
 from ..core.masking import MASK, SECRET_FIELD, masked_text
 from ..core.ports import Clock
 
@@ -43,6 +52,7 @@ CURES: dict[type[Fact], str] = {
     ParentUnnamed: "name its parent by a controller ownerReference, the label or the field of the fleet's definition",
     ParentMissing: "create that parent, or correct the nodes that name it; they are counted once it is there",
     ParentDisputed: "let its owner reference, its label and its spec name the same parent",
+    ReconcileFailed: "mend the fleet's reconcile; it is tried again by itself, and with each change of the parent's children",
     RecordSkipped: "see the crash before this line; the record is tried again with its object's next change",
 }
 _OWN = frozenset({"timestamp", "level", "event"})

@@ -112,6 +112,9 @@ class Metrics:
             self._inc("controller_runtime_reconcile_total", actor, "error")
             self._inc("controller_runtime_reconcile_errors_total", actor)
 
+    def _reconcile_failed(self, _fact: events.ReconcileFailed) -> None:
+        self._inc("controller_runtime_reconcile_errors_total", "cluster")
+
     def _actor_restarted(self, fact: events.ActorRestarted) -> None:
         actor = actor_class(fact.actor)
         self._inc("muster_actor_restarts_total", actor)
@@ -277,6 +280,7 @@ _COUNTED_BY: dict[type[Fact], str] = {
     events.ReaderStarted: "_reader_started",
     events.ReaderDied: "_reader_died",
     events.RequestAnswered: "_request_answered",
+    events.ReconcileFailed: "_reconcile_failed",
     events.Reconciled: "_reconciled",
     events.StatusWritten: "_status_written",
     events.StatusFailed: "_status_failed",

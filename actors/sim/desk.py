@@ -6,8 +6,8 @@ from typing import Any
 
 from ..actor import Cell, Context
 from ..cluster import ClusterActor
+from ..core.builtin import MUSTER_FLEET
 from ..core.events import Reconciled
-from ..core.fleet import MUSTER_FLEET
 from ..core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record, Share
 from ..core.ports import Objects, Written
 from ..mailbox import using

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from attrs import evolve
 
+from ..core.builtin import MUSTER_FLEET
 from ..core.errors import (
     CallTimeout,
     Conflict,
@@ -26,7 +27,7 @@ from ..core.errors import (
     Unavailable,
     Unreachable,
 )
-from ..core.fleet import MUSTER_FLEET, FleetDefinition
+from ..core.fleet import FleetDefinition
 from ..core.model import EventNote, ParentKey, Policy
 from ..core.operation import PROMISED, Capabilities
 from ..core.ports import Backend, Call, ItemResult, Later, Reply, StatusWriter, Written

@@ -14,8 +14,9 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from ..core.builtin import MUSTER_FLEET
 from ..core.events import Fact
-from ..core.fleet import MUSTER_FLEET, FleetDefinition
+from ..core.fleet import FleetDefinition
 from ..core.model import ParentKey, Policy, Share
 from ..core.operation import ALL
 from ..core.ports import Objects, StreamChanged

@@ -498,6 +498,7 @@ _PREDICATES: dict[str, Callable[[WhyWorld, Answer], str]] = {
     "status-retry": WhyWorld.status_retry, "conflict": WhyWorld.conflict, "status-refused": WhyWorld.status_refused,
     "records-skipped": WhyWorld.records_skipped, "paused": WhyWorld.paused, "repair-disabled": WhyWorld.repair_disabled,
     "deleting": WhyWorld.deleting, "valve": WhyWorld.valve, "unreported": WhyWorld.unreported,
+    "own-reconcile": lambda _world, _answer: "the built-in fleet has no reconcile of its own",
     "max-in-flight": WhyWorld.max_in_flight, "cooldown": WhyWorld.cooldown, "gateway-held": WhyWorld.gateway_held,
     "call-in-flight": WhyWorld.call_in_flight, "same-child": WhyWorld.same_child, "may-arrive": WhyWorld.may_arrive,
     "retry": WhyWorld.retry, "search": WhyWorld.search, "cold-start": WhyWorld.cold_start,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.model import Policy
 from actors.edge.settings import TABLE, Settings
 from actors.sim.crds import crd_documents

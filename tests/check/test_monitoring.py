@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.ops.alerts import ALERTS, Alert, rule_group
 from actors.ops.dashboard import queries
 from actors.ops.metric_table import TABLE

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.events import Fact
-from actors.core.fleet import MUSTER_FLEET, FleetDefinition
+from actors.core.fleet import FleetDefinition
 from actors.core.model import Child, Record
 from actors.core.ports import Objects, StreamChanged
 from actors.edge.dispatcher import SystemClock

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import Conflict, Forbidden, NotFound
 from actors.core.events import Listed, ObjectRefused, StreamDown
-from actors.core.fleet import MUSTER_FLEET, ChildKind, FieldPath, FleetDefinition, Health, KindRef
+from actors.core.fleet import ChildKind, FieldPath, FleetDefinition, Health, KindRef
 from actors.core.model import Child, EventNote, Parent, ParentKey
 from actors.core.ports import Objects, StreamChanged
 from actors.edge.kube import KubeClient

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.events import Listed, ReaderDied, ReaderStarted, StreamDown
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Child, ParentKey
 from actors.core.ports import Objects, StreamChanged
 from actors.edge.dispatcher import SystemClock
@@ -206,7 +206,7 @@ def test_stop_leaves_neither_process_nor_thread(api: Served, start: Start, stopp
 PROGRAM = """
 import sys, time
 from random import Random
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.edge.dispatcher import SystemClock
 from actors.edge.kube import KubeClient
 from actors.edge.reader import KubeReader

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.events import StreamDown
-from actors.core.fleet import MUSTER_FLEET, Health, Lease, OwnerReference
+from actors.core.fleet import Health, Lease, OwnerReference
 from actors.core.model import ParentKey, Policy
 from actors.edge.dispatcher import SystemClock
 from actors.edge.kube import KubeClient

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.model import Policy
 from actors.edge.dispatcher import SystemClock
 from actors.edge.kube import Answer, KubeClient

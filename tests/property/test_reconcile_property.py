@@ -9,7 +9,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.health import Roll
 from actors.core.model import Child, Now, Parent, ParentKey, ParentSpec, Plan, Policy, Share
 from actors.core.reconcile import BackendView, Children, reconcile, rfc3339

@@ -13,9 +13,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder, Page
 from actors.core.errors import ApiError, ApiThrottled, Expired, Invalid, NotFound, Unreachable
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
 from actors.core.model import Child, ParentKey
 from actors.core.ports import Objects, StreamChanged

@@ -14,9 +14,9 @@ import msgspec
 import pytest
 from attrs import evolve, frozen
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import CallTimeout, Conflict, Refused, Throttled, Unavailable, Unreachable
 from actors.core.events import Fact, RecordingCut
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.graph import graph_of
 from actors.core.model import Child, EventNote, Parent, ParentKey, ParentSpec, Policy, Record
 from actors.core.ports import Backend, Call, ItemResult, Objects, Reader, Reply, StatusWriter, StreamChanged, Written

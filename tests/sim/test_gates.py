@@ -21,6 +21,8 @@ from actors.simulate.steps import Step
 
 BUGS = {"overlooked", "not-asked"}
 """Gates that are bugs by their own words: naming one fails the run."""
+OTHERS = {"own-reconcile"}
+"""Those of what the built-in fleet has not: tests/sim/test_own_reconcile.py reaches them."""
 SEEDS = (
     4, 10, 11, 16, 17, 23, 24, 26, 48, 54, 73, 91, 93, 107, 110, 114, 124, 157, 161, 170, 181, 201, 257, 291, 437, 494, 509,
     572, 594, 598,
@@ -114,4 +116,4 @@ def test_every_gate_is_named_where_it_is_true_and_no_bug_is() -> None:
     named = {gate for result in results for gate in result.named} | SCENES.keys()
 
     assert [result.seed for result in results if not result.passed] == []
-    assert {gate.code for gate in GATES} - named == BUGS
+    assert {gate.code for gate in GATES} - named == BUGS | OTHERS

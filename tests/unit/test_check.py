@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.edge.settings_load import load
 from actors.ops.check import Line, checks, in_json, in_lines
 from actors.ops.cli import cli

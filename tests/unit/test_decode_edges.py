@@ -8,18 +8,10 @@ from typing import Any
 import pytest
 
 from actors.core import decode
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import BadObject, Bookmark, Decoder, Page, Refusal, read_spec
 from actors.core.errors import Undecodable
-from actors.core.fleet import (
-    MUSTER_FLEET,
-    ChildKind,
-    FieldPath,
-    FleetDefinition,
-    Health,
-    KindRef,
-    Label,
-    OwnerReference,
-)
+from actors.core.fleet import ChildKind, FieldPath, FleetDefinition, Health, KindRef, Label, OwnerReference
 from actors.core.model import Child, Parent, ParentKey
 
 METADATA = {"name": "n1", "namespace": "ns", "uid": "u1", "resourceVersion": "12"}

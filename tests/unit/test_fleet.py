@@ -9,18 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-import actors.core.fleet as fleet_module
+from actors.core.builtin import MUSTER_FLEET, _node_type
 from actors.core.decode import Decoder
-from actors.core.fleet import (
-    MUSTER_FLEET,
-    ChildKind,
-    FieldPath,
-    FleetDefinition,
-    Health,
-    KindRef,
-    Label,
-    OwnerReference,
-)
+from actors.core.fleet import ChildKind, FieldPath, FleetDefinition, Health, KindRef, Label, OwnerReference
 from actors.core.model import Child, ParentKey
 
 CRDS = Path(__file__).parents[2] / "manifests" / "crd"
@@ -68,7 +59,7 @@ def test_a_built_in_node_type_is_what_its_definition_says(plural: str) -> None:
     (version,) = crd["versions"]
     fields = version["schema"]["openAPIV3Schema"]["properties"]
 
-    kind = fleet_module._node_type(crd["names"]["kind"], plural)
+    kind = _node_type(crd["names"]["kind"])
 
     assert kind in MUSTER_FLEET.children
     assert kind.ref == KindRef(
@@ -92,10 +83,9 @@ def test_all_the_definitions_are_of_the_built_in_fleet() -> None:
     assert defined == {ref.kind for ref in MUSTER_FLEET.kinds}
 
 
-@pytest.mark.parametrize("plural", NODES)
-def test_a_node_type_reads_what_an_agent_writes(plural: str) -> None:
+def test_a_node_type_reads_what_an_agent_writes() -> None:
     """From the wire: health, heartbeat, the transition's instant, and the label before the field."""
-    kind = fleet_module._node_type("AnyNode", plural)
+    kind = _node_type("AnyNode")
     fleet = FleetDefinition(name="f", parent=MUSTER_FLEET.parent, children=(kind,))
     node = {
         "metadata": {"name": "n", "namespace": "ns", "uid": "u", "resourceVersion": "3",

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import SettingsError
-from actors.core.fleet import MUSTER_FLEET, ConditionIs, FieldIn, Lease
+from actors.core.fleet import ConditionIs, FieldIn, Lease
 from actors.edge.fleet_file import default_plural, load_fleet, parse_fleet, print_fleet
 from actors.edge.settings_load import load
 

@@ -6,16 +6,8 @@ import pytest
 from attrs import evolve
 
 from actors.core.between import through
-from actors.core.fleet import (
-    MUSTER_FLEET,
-    ChildKind,
-    FleetDefinition,
-    Health,
-    KindRef,
-    Label,
-    Lease,
-    OwnerReference,
-)
+from actors.core.builtin import MUSTER_FLEET
+from actors.core.fleet import ChildKind, FleetDefinition, Health, KindRef, Label, Lease, OwnerReference
 from actors.core.intake import PROOF_WAIT_S, SETTLE_S
 from actors.core.intakes import intake_of
 from actors.core.joins import JoinedIntake, Together, sides_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from actors.core.fleet import MUSTER_FLEET, Field
+from actors.core.builtin import MUSTER_FLEET
+from actors.core.fleet import Field
 from actors.core.health import Roll
 from actors.core.intake import Intake
 from actors.core.intakes import intake_of

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import (
     ApiError,
     ApiThrottled,
@@ -26,7 +27,6 @@ from actors.core.errors import (
     Undecodable,
     Unreachable,
 )
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import EventNote, ParentKey
 from actors.edge.kube import KubeClient, retry_after_s
 from actors.edge.writer import KubeStatusWriter

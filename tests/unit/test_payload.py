@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from actors.core.fleet import MUSTER_FLEET, PAYLOAD, Field
+from actors.core.builtin import MUSTER_FLEET
+from actors.core.fleet import PAYLOAD, Field
 from actors.core.health import Roll
 from actors.core.model import Child, Now, Parent, ParentKey, ParentSpec, Policy
 from actors.core.payload import compiled, payloads, words_in

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import Forbidden, MusterError, Undecodable, Unreachable
 from actors.core.events import Fact, ReaderChosen
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.graph import value_of
 from actors.core.model import ParentKey
 from actors.edge import reader_choice

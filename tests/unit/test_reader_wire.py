@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.core import events
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.events import Fact, Listed, ParentDisputed, StreamDown
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.graph import graph_of, value_of
 from actors.core.model import Child, ParentKey, Record
 from actors.core.ports import Objects, StreamChanged

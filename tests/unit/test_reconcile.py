@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.health import Roll
 from actors.core.model import Child, Now, Parent, ParentKey, ParentSpec, Plan, Policy, Share
 from actors.core.reconcile import BackendView, Children, reconcile, replaced_condition, rfc3339

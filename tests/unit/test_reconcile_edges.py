@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.health import Roll
 from actors.core.model import HALF, Child, EventNote, Now, Parent, ParentKey, ParentSpec, Plan, Policy, Share
 from actors.core.reconcile import BackendView, Children, reconcile, replaced_condition, rfc3339
@@ -93,7 +93,7 @@ def test_of_a_parent_that_is_well_the_conditions_say_this() -> None:
             {"min_healthy": 4},
             {},
             {
-                "Ready": ("False", "NotAvailable", "3 healthy, at least 4 wanted"),
+                "Ready": ("False", "NotAvailable", "3 of 5 healthy, at least 4 wanted"),
                 "Available": ("False", "TooFewHealthy", "3 of 5 healthy, at least 4 wanted"),
             },
         ),

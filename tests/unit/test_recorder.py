@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from actors.actor import Behaviour, Cell, Context, Ref, Wedged
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.events import ActorWedged, Fact, RecordingCut, RecordingEnded, RecordingRefused, RecordingStarted
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Policy
 from actors.core.ports import Outcome
 from actors.core.quantity import Quota

@@ -10,7 +10,8 @@ import yaml
 from attrs import evolve
 from click.testing import CliRunner
 
-from actors.core.fleet import MUSTER_FLEET, KindRef, Lease
+from actors.core.builtin import MUSTER_FLEET
+from actors.core.fleet import KindRef, Lease
 from actors.edge.fleet_file import load_fleet
 from actors.edge.settings import Settings
 from actors.ops.cli import cli

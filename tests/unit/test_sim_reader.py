@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import Forbidden, Unreachable
 from actors.core.events import Listed, ObjectRefused, StreamDown
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.lines import Line
 from actors.core.model import Child, ParentKey, Record
 from actors.core.ports import Objects, StreamChanged

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder, Page
 from actors.core.errors import ApiError, Unreachable
 from actors.core.events import Fact, StreamDown, StreamUp
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
 from actors.core.model import Child, ParentKey
 from actors.core.ports import Objects, StreamChanged

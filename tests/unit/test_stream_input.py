@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder, Page
 from actors.core.errors import ApiError, Expired, Invalid, Unreachable
 from actors.core.events import Fact, Listed, ObjectRefused, ParentDisputed
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
 from actors.core.lines import Lines
 from actors.core.ports import Objects, StreamChanged

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from actors.core import stream as module
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder, Page
 from actors.core.errors import ApiError, Conflict, Expired, Invalid, NotFound, Unreachable
 from actors.core.events import Fact, Listed, ObjectRefused, ParentDisputed, StreamDown, StreamUp
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.intake import Intake
 from actors.core.lines import Lines
 from actors.core.ports import Objects, StreamChanged

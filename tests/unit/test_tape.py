@@ -14,9 +14,9 @@ from attrs import evolve, field, frozen
 
 from actors.actor import Cell
 from actors.core.backoff import Breaker, BreakerState
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.closures import form_of, value_of_form
 from actors.core.errors import MusterError, Throttled, Unavailable
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.graph import Decoder, Encoder, Misshapen, Unplain, graph_of, value_of
 from actors.core.masking import masked_text
 from actors.core.model import Child, ParentKey, Policy, Share

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.actor import Cell, Context, Resume
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.conflicts import SPACING_S
 from actors.core.events import ActorCrashed, ParentMissing, RecordSkipped
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record
 from actors.core.ports import Objects, StreamChanged
 from actors.core.records import RecordStore

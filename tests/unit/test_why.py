@@ -124,6 +124,7 @@ SHUT: dict[str, Change] = {
     "repair-disabled": of("policy", repair_enabled=False),
     "deleting": lambda s: evolve(s, parent=evolve(PARENT, deleting=True)),
     "valve": of("policy", max_unhealthy=Share(absolute=0)),
+    "own-reconcile": both(UNASKED, of("cluster", left_out=frozenset({"uid-sick"}))),
     "max-in-flight": both(UNASKED, of("policy", in_flight_max=1), of("cluster", places=1)),
     "cooldown": of("cluster", attempts={SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=950.0)}),
     "not-asked": UNASKED,

@@ -20,10 +20,10 @@ from actors.cluster import ClusterActor
 from actors.core import reconcile as pure
 from actors.core.backoff import Breaker, Pause
 from actors.core.batch import Queue
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.conflicts import Conflicts
 from actors.core.debounce import Debounce
 from actors.core.decode import Decoder
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.health import Roll
 from actors.core.intake import Intake
 from actors.core.model import Child, Item, Now, Parent, ParentKey, ParentSpec, Policy, Share

@@ -1,0 +1,43 @@
+"""A fleet that is declared in Python (``actors.fleet``), by its name: held to all that a fleet's file is held to.
+
+It is printed as a file and read as one, so that no rule exists twice; what no file can say (``own``) is put back.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import evolve
+
+from ..core.errors import SettingsError
+from ..core.fleet import FleetDefinition
+from .fleet_file import FleetSource, load_fleet, parse_fleet, print_fleet
+from .named import is_named, named
+
+__all__ = ["checked", "fleet_of"]
+
+_WHERE = re.compile(r"^fleet:\d+: ")
+
+
+def fleet_of(text: str) -> FleetSource:
+    """The fleet that a setting names: ``MODULE:NAME`` or ``file.py:NAME`` in Python, else a file. ``SettingsError``."""
+    if text.endswith(".py"):
+        raise SettingsError(f"fleet {text}: found a file of Python, expected {text}:NAME, NAME being the fleet in it")
+    if not is_named(text):
+        return load_fleet(text)
+    found = named("fleet", text)
+    if not isinstance(found, FleetDefinition):
+        told = f"found a {type(found).__name__}, expected a fleet, as actors.fleet.fleet(…) makes it"
+        raise SettingsError(f"fleet {text}: {told}")
+    return FleetSource(fleet=checked(found, f"fleet {text}"), file=text, lines={})
+
+
+def checked(fleet: FleetDefinition, name: str = "fleet") -> FleetDefinition:
+    """The same fleet, if a file could say it. ``SettingsError`` with a line for each problem, which begins with ``name``."""
+    try:
+        read = parse_fleet(print_fleet(fleet), "fleet").fleet
+    except SettingsError as error:
+        lines = [_WHERE.sub("", each) for each in str(error).splitlines()]
+        raise SettingsError("\n".join(f"{name}: {each}" for each in lines)) from error
+    children = tuple([evolve(each, view=own.view) for each, own in zip(read.children, fleet.children, strict=True)])
+    return evolve(read, own=fleet.own, children=children)
