@@ -12,9 +12,11 @@ from attrs import evolve
 from ..core.errors import SettingsError
 from ..core.fleet import FleetDefinition
 from .fleet_file import FleetSource, load_fleet, parse_fleet, print_fleet
+from .fleet_types import SETTINGS
 from .named import is_named, named
+from .settings import Settings
 
-__all__ = ["checked", "fleet_of"]
+__all__ = ["checked", "fleet_of", "settings_of"]
 
 _WHERE = re.compile(r"^fleet:\d+: ")
 
@@ -30,6 +32,11 @@ def fleet_of(text: str) -> FleetSource:
         told = f"found a {type(found).__name__}, expected a fleet, as actors.fleet.fleet(…) makes it"
         raise SettingsError(f"fleet {text}: {told}")
     return FleetSource(fleet=checked(found, f"fleet {text}"), file=text, lines={})
+
+
+def settings_of(fleet: FleetDefinition) -> Settings:
+    """The operator's settings where nothing but this fleet says anything. ``SettingsError`` for a value that is none."""
+    return Settings(**{SETTINGS[key].attribute: SETTINGS[key].read(text) for key, text in fleet.settings.items()})
 
 
 def checked(fleet: FleetDefinition, name: str = "fleet") -> FleetDefinition:

@@ -1,4 +1,4 @@
-"""The words ``run``, ``demo``, ``check``, ``fleet``, ``shell``, ``config`` … Thin: each imports what it needs when it runs.
+"""The words ``run``, ``demo``, ``check``, ``fleet``, ``new``, ``shell`` … Thin: each imports what it needs when it runs.
 
 The options of ``run``, ``check`` and ``config`` are made from the table of settings. They hand over strings, and the
 one loader reads them, because then a flag, a variable and a line of the file are refused in the same words. In a pod
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LAZY = {  # word → module beside this one, the click command in it
     "demo": ("demo", "demo_command"),
     "fleet": ("fleet_words", "fleet_command"),
+    "new": ("project", "new_command"),
     "replay": ("replay", "replay_command"),
     "shell": ("inspect.shell", "shell_command"),
     "simulate": ("simulate", "simulate_command"),

@@ -29,7 +29,10 @@ from typing import Any, TextIO
 
 import click
 from attrs import define, field
+from click.core import ParameterSource
 
+from ..core.builtin import MUSTER_FLEET
+from ..core.fleet import FleetDefinition
 from ..core.ports import Facts
 from ..core.quantity import parse_duration, parse_quota
 from ..edge.settings import Settings
@@ -81,8 +84,10 @@ class Stage:
 class DemoEngine(RealEngine):
     """The operator's engine, which also tells when it starts and drains, and may be looked at."""
 
-    def __init__(self, settings: Settings, facts: Facts, stage: Stage) -> None:
-        super().__init__(settings, Both((facts, stage.tally)))
+    def __init__(
+        self, settings: Settings, facts: Facts, stage: Stage, *, fleet: FleetDefinition = MUSTER_FLEET
+    ) -> None:  # fmt: skip
+        super().__init__(settings, Both((facts, stage.tally)), fleet=fleet)
         self._stage = stage
         self._quota = settings.quota
 
@@ -134,11 +139,11 @@ def direct(stage: Stage, over: threading.Event) -> None:
             left_s = stage.left_s() if stage.began_s is not None else None
             if stage.failure or (left_s is not None and left_s <= 0):
                 stage.on_time = True
-                _end_operator()
+                end_operator()
                 return
     except Exception as error:
         stage.failure = f"the demo itself failed: {error!r}"
-        _end_operator()
+        end_operator()
         raise
 
 
@@ -152,7 +157,7 @@ def _invite(stage: Stage) -> None:
     stage.cast.start("fleet", "ops.demo_fleet", *arguments)
 
 
-def _end_operator() -> None:
+def end_operator() -> None:
     """What the kubelet would do."""
     ident = threading.main_thread().ident
     assert ident is not None
@@ -187,21 +192,21 @@ def show(stage: Stage, over: threading.Event, hint: str, out: TextIO) -> None:
 # --- the whole --------------------------------------------------------------------------------------------------------
 def play(options: Options, out: TextIO) -> int:
     """One demo, from the servers' start to the summary; the exit code. Main thread only."""
-    with Interrupt() as interrupt, _folder(options.keep_logs) as folder:
+    with Interrupt() as interrupt, folder_of(options.keep_logs) as folder:
         try:
             with Cast(folder, interrupt) as cast:
                 stage, loaded, code = _perform(options, folder, cast, interrupt, out)
         except Interrupted:
             return _nothing_to_judge(options, out)
         if stage.failure or stage.drained_from_s is None:
-            _keep(folder, options)
+            keep(folder, options)
             raise click.ClickException(f"{stage.failure or ExitCode(code).meaning}\nThe logs are in {folder}")
         if stage.began_s is None:
             return _nothing_to_judge(options, out)
         report = judge(read_logs(folder), _terms(options, loaded.settings, stage.drained_from_s))
         code = code if report.ok else ExitCode.PROMISE_BROKEN
         if not report.ok:
-            _keep(folder, options)
+            keep(folder, options)
         outcome = Outcome(
             options=options,
             ran_s=stage.drained_from_s - stage.began_s,
@@ -279,8 +284,8 @@ def _terms(options: Options, settings: Settings, until_s: float) -> Terms:
 
 
 @contextlib.contextmanager
-def _folder(wanted: Path | None) -> Iterator[Path]:
-    """Where logs and kubeconfig go: a folder of the caller's, or one that is removed again (unless ``_keep`` was called)."""
+def folder_of(wanted: Path | None) -> Iterator[Path]:
+    """Where logs and kubeconfig go: a folder of the caller's, or one that is removed again (unless ``keep`` was called)."""
     if wanted is not None:
         try:
             wanted.mkdir(parents=True, exist_ok=True)
@@ -303,7 +308,7 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
 _KEPT = "kept"
 
 
-def _keep(folder: Path, options: Options) -> None:
+def keep(folder: Path, options: Options) -> None:
     """What went wrong can be looked at afterwards."""
     if options.keep_logs is None:
         (folder / _KEPT).touch()
@@ -345,13 +350,31 @@ def _read(reader: Callable[[object], Any]) -> Callable[[click.Context, click.Par
     "--keep-logs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
     help="Leave logs and kubeconfig in that folder; those of an earlier demo there are overwritten.",
 )  # fmt: skip
-def demo_command(**given: Any) -> None:
+@click.option(
+    "--fleet", "fleet", default="", metavar="FLEET",
+    help="A fleet of your own instead, as run takes it: without simulated users and promises, until you end it.",
+)  # fmt: skip
+@click.option(
+    "--objects", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="YAML of objects that are there at the beginning; for --fleet.",
+)  # fmt: skip
+def demo_command(fleet: str, objects: Path | None, **given: Any) -> None:
     """The main job with nothing installed: the operator against an embedded API server and backend, with a summary.
 
     Clusters of nodes send heartbeats, fail, recover, fall silent, move, go and come. At the end the servers' own logs
     tell whether every promise was kept; if not, the exit code is 7. Ctrl-C ends it early, with the summary.
     """
     options = Options(**given)
+    if objects is not None and not fleet:
+        raise click.UsageError("--objects needs --fleet: the built-in fleet has users of its own")
+    if fleet:
+        from .demo_own import play_own
+
+        context = click.get_current_context()
+        given_by_user = {name for name in given if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+        if users := given_by_user & {"clusters", "nodes", "seed"}:
+            raise click.UsageError(f"--{min(users)} is about the built-in fleet's users: leave it out beside --fleet")
+        sys.exit(int(play_own(fleet, objects, options, given_by_user, sys.stdout)))
     if options.for_s is not None and options.for_s < 2:
         raise click.BadParameter("found less than 2s, expected at least that: nothing would happen", param_hint="--for")
     sys.exit(int(play(options, sys.stdout)))

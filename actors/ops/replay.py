@@ -18,6 +18,7 @@ import click
 
 from ..core.errors import MusterError, SettingsError
 from ..core.tape import Turn, in_words
+from ..edge.fleet_python import fleet_of
 from ..simulate.replay import Divergence, Replay, Step
 from .exit_codes import ExitCode
 
@@ -36,6 +37,13 @@ PROGRESS_S = 1.0  # between two looks at how far it is
 )
 @click.option("--list", "listed", is_flag=True, help="Print a line for each entry that is played.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of words: an object a line, the verdict last.")
+@click.option(
+    "--fleet",
+    "fleet",
+    default="",
+    metavar="FLEET",
+    help="The fleet that was recorded, where it has a reconcile of its own.",
+)
 def replay_command(
     tape: str,
     to: int | None,
@@ -45,6 +53,7 @@ def replay_command(
     *,
     listed: bool,
     as_json: bool,
+    fleet: str,
 ) -> None:
     """Play TAPE, which `run --record` or SIGUSR2 has written, with the actors of this version.
 
@@ -53,7 +62,9 @@ def replay_command(
     path = Path(tape)
     try:
         with path.open("rb") as lines:
-            player = _Show(Replay(lines), path, listed=listed, as_json=as_json)
+            player = _Show(
+                Replay(lines, fleet_of(fleet).fleet if fleet else None), path, listed=listed, as_json=as_json
+            )
             code = player.play(to, actor, message, speed)
             sys.stdout.flush()
     except BrokenPipeError:  # whoever reads the list has seen enough; what is left of it goes nowhere, also at the exit

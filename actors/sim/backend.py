@@ -19,9 +19,9 @@ from typing import Any
 import attrs
 import msgspec
 
-__all__ = ["Answer", "Arrival", "BackendModel", "Behaviour", "Repair", "fullest_window", "parse_quota"]
+__all__ = ["FIELDS", "Answer", "Arrival", "BackendModel", "Behaviour", "Repair", "fullest_window", "parse_quota"]
 
-_FIELDS = ("key", "name", "namespace", "kind", "uid", "cluster")
+FIELDS = ("key", "name", "namespace", "kind", "uid", "cluster")
 
 
 @attrs.frozen
@@ -136,13 +136,16 @@ def fullest_window(stamps_s: Iterable[float], window_s: float) -> int:
 class BackendModel:
     """See the module. `arrivals`, `repairs` are the logs, which grow without bound (it is a test's backend)."""
 
-    def __init__(self, *, calls_max: int = 10, window_s: float = 1.0, batch_max: int = 100) -> None:
+    def __init__(
+        self, *, calls_max: int = 10, window_s: float = 1.0, batch_max: int = 100, fields: Sequence[str] = FIELDS
+    ) -> None:  # fmt: skip
         assert calls_max >= 1
         assert window_s > 0
         assert batch_max >= 1
         self.calls_max = calls_max
         self.window_s = window_s
         self.batch_max = batch_max
+        self.fields = fields
         self.arrivals: list[Arrival] = []
         self.repairs: list[Repair] = []
         self.behaviours: list[Behaviour] = []
@@ -229,7 +232,7 @@ class BackendModel:
         if len(items) > self.batch_max:
             return items, f"{len(items)} nodes are more than the {self.batch_max} of a batch"
         for item in items:
-            for field in _FIELDS:
+            for field in self.fields:
                 if not isinstance(item.get(field), str):
                     return items, f"a node has no {field}: {item!r}"
         keys = [item["key"] for item in items]
@@ -288,7 +291,7 @@ class BackendModel:
                 if self.honours_keys:
                     continue
             self._executed.add(item["key"])
-            repairs.append(Repair(**{field: item[field] for field in _FIELDS}, at_s=now_s))
+            repairs.append(Repair(**{field: str(item.get(field, "")) for field in FIELDS}, at_s=now_s))
         self.repairs.extend(repairs)
         for repair in repairs:
             for executed in self.on_repair:

@@ -27,7 +27,7 @@ from ..core.errors import (
     Unavailable,
     Unreachable,
 )
-from ..core.fleet import FleetDefinition
+from ..core.fleet import PAYLOAD, FleetDefinition
 from ..core.model import EventNote, ParentKey, Policy
 from ..core.operation import PROMISED, Capabilities
 from ..core.ports import Backend, Call, ItemResult, Later, Reply, StatusWriter, Written
@@ -38,7 +38,7 @@ from ..gateway import GatewaySettings
 from ..tree import Ports, System, TreeSettings
 from .apierrors import ApiError as Refusal
 from .apiserver import ApiServerModel
-from .backend import BackendModel, Repair
+from .backend import FIELDS, BackendModel, Repair
 from .crds import crd_documents
 from .reader import SimReader
 from .world import World
@@ -156,7 +156,10 @@ class SimulatedFleet:
         self.api = ApiServerModel(clock=self.world.clock.wall, seed=str(seed))
         for document in crd_documents():
             self.api.create(CRDS, document)
-        self.backend_model = BackendModel(calls_max=quota.calls, window_s=quota.window_s, batch_max=batch_max)
+        fields = FIELDS if fleet.payload == PAYLOAD else ("key", "uid")
+        self.backend_model = BackendModel(
+            calls_max=quota.calls, window_s=quota.window_s, batch_max=batch_max, fields=fields
+        )  # fmt: skip
         self.backend = SimBackend(self.backend_model, self.world, rtt_s, able)
         self.writer = SimStatusWriter(self.api, fleet)
         self.reader = SimReader(self.api, fleet, self.world)

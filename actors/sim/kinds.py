@@ -18,7 +18,19 @@ import attrs
 from .apierrors import Unserved, invalid
 from .schema import Findings, Node, compiled
 
-__all__ = ["BUILTINS", "CRDS", "EVENTS", "EVENTS_V1", "NAMESPACES", "Resource", "accepted", "resource_of", "unserved"]
+__all__ = [
+    "BUILTINS",
+    "CRDS",
+    "EVENTS",
+    "EVENTS_V1",
+    "NAMESPACES",
+    "PLAIN",
+    "Resource",
+    "accepted",
+    "plain",
+    "resource_of",
+    "unserved",
+]
 
 Obj = dict[str, Any]
 
@@ -281,6 +293,20 @@ CRDS = Resource(
     status_subresource=True,
     columns=({"name": "Created At", "type": "string", "jsonPath": ".metadata.creationTimestamp"},),
 )
+
+
+PLAIN = ("group", "version", "kind", "plural", "namespaced")
+"""What ``plain`` takes."""
+
+
+def plain(*, group: str, version: str, kind: str, plural: str, namespaced: bool) -> Resource:
+    """A built-in kind of which no more is known: with a status subresource, and whatever stands in it."""
+    return Resource(
+        group=group, version=version, kind=kind, plural=plural, singular=kind.lower(), list_kind=f"{kind}List",
+        namespaced=namespaced, status_subresource=True,
+    )  # fmt: skip
+
+
 BUILTINS = (NAMESPACES, EVENTS, EVENTS_V1, CRDS)
 
 

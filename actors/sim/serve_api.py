@@ -30,7 +30,7 @@ from .apierrors import ApiError, Unserved, bad_request, method_not_allowed, not_
 from .apiserver import ApiServerModel
 from .crds import crd_folder
 from .history import Change, WatchCursor, WatchEvent
-from .kinds import CRDS, NAMESPACES, Resource, unserved
+from .kinds import CRDS, NAMESPACES, Resource, plain, unserved
 from .listing import Listing
 from .serve import Connection, HttpServer, JsonLines, Request, announce, stop_requested
 from .serve_faults import Faults
@@ -453,6 +453,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--object-log", help="every committed change, JSON lines")
     parser.add_argument("--kubeconfig", help="write a kubeconfig for this server here")
     parser.add_argument("--crd-dir", help="CustomResourceDefinitions to begin with (default: Muster's own)")
+    parser.add_argument(
+        "--kinds", help="a file: JSON list of kinds to serve as built-in ones (arguments of kinds.plain)"
+    )
     parser.add_argument("--history", type=int, default=10_000, help="changes kept per kind before a resume gets 410")
     parser.add_argument("--bookmark-s", type=float, default=10.0, help="seconds between the bookmarks of a watch")
     parser.add_argument("--port-file", help="write the port here when listening")
@@ -470,6 +473,8 @@ def main(arguments: list[str] | None = None) -> int:
         load_crds(model, chosen.crd_dir or crd_folder())
     except FileNotFoundError as error:
         parser.error(f"--crd-dir: {error}")
+    for each in msgspec.json.decode(Path(chosen.kinds).read_bytes()) if chosen.kinds else ():
+        model.serve(plain(**each))
     with HttpServer(face.handle, port=chosen.port, host=chosen.host) as server:
         if chosen.kubeconfig:
             write_kubeconfig(chosen.kubeconfig, server.url)

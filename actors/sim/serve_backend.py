@@ -22,21 +22,24 @@ from typing import Any
 import attrs
 import msgspec
 
-from .backend import BackendModel, Behaviour, parse_quota
+from .backend import FIELDS, BackendModel, Behaviour, parse_quota
 from .serve import Connection, Dropped, HttpServer, JsonLines, Request, announce, stop_requested
 from .serve_heal import Healer
 
 __all__ = ["BackendFace", "main"]
 
 _encode = msgspec.json.Encoder().encode
-_PATH = "/v1/nodes:batchRepair"
+_OPERATION = "batchRepair"
 
 
 class BackendFace:
     """The HTTP face of `model`. Give `handle` to an `HttpServer`."""
 
-    def __init__(self, model: BackendModel, *, log: JsonLines | None = None, healer: Healer | None = None) -> None:
+    def __init__(
+        self, model: BackendModel, *, log: JsonLines | None = None, healer: Healer | None = None, operation: str = _OPERATION
+    ) -> None:  # fmt: skip
         self.model = model
+        self._path = f"/v1/nodes:{operation}"
         self.lock = threading.Lock()
         self._log = log
         self._healer = healer
@@ -44,7 +47,7 @@ class BackendFace:
     def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request on its connection's thread."""
         match request.method, request.path:
-            case "POST", path if path == _PATH:
+            case "POST", path if path == self._path:
                 self._repair(request, connection)
             case "POST", "/__faults":
                 self._behave(request, connection)
@@ -53,7 +56,7 @@ class BackendFace:
             case "GET", "/healthz":
                 connection.send(200, b"ok", "text/plain")
             case _:
-                connection.send(404, _encode({"error": f"no such path; there is POST {_PATH}"}))
+                connection.send(404, _encode({"error": f"no such path; there is POST {self._path}"}))
 
     def log(self) -> dict[str, Any]:
         """All arrivals and executed repairs so far. Times are monotonic seconds."""
@@ -119,6 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--api-url", help="the API server to heal through")
     parser.add_argument("--kubeconfig", help="the same, by kubeconfig")
     parser.add_argument("--heal-group", default="muster.dev/v1alpha1", help="where the nodes' kinds are served")
+    parser.add_argument(
+        "--operation", default=_OPERATION, help="calls come to /v1/nodes:OPERATION (default batchRepair)"
+    )
+    parser.add_argument("--any-item", action="store_true", help="an item needs nothing but its key and uid")
     parser.add_argument("--port-file", help="write the port here when listening")
     chosen = parser.parse_args(arguments)
     try:
@@ -132,11 +139,12 @@ def main(arguments: list[str] | None = None) -> int:
     healer = None
     if chosen.heal_after is not None:
         healer = Healer(api, after_s=chosen.heal_after, group_version=chosen.heal_group).start()
-    model = BackendModel(calls_max=calls_max, window_s=window_s, batch_max=chosen.batch_max)
+    fields = ("key", "uid") if chosen.any_item else FIELDS
+    model = BackendModel(calls_max=calls_max, window_s=window_s, batch_max=chosen.batch_max, fields=fields)
     if chosen.latency_s:
         model.behave(Behaviour("latency", seconds=chosen.latency_s))
     log = JsonLines(chosen.log)
-    face = BackendFace(model, log=log if chosen.log else None, healer=healer)
+    face = BackendFace(model, log=log if chosen.log else None, healer=healer, operation=chosen.operation)
     with HttpServer(face.handle, port=chosen.port, host=chosen.host) as server:
         announce(server.url, chosen.port_file)
         stop.wait()

@@ -86,6 +86,10 @@ class Store:
             return found
         raise unserved()
 
+    def serve(self, resource: Resource) -> None:
+        """Serve this kind too, as one that is built in."""
+        self._serve(resource)
+
     # --- inside ---
 
     def _serve(self, resource: Resource) -> None:

@@ -18,6 +18,7 @@ from attrs import frozen
 
 from ..actor import Behaviour, Cell
 from ..core.events import Fact
+from ..core.fleet import FleetDefinition
 from ..core.graph import value_of
 from ..core.model import EventNote, ParentKey
 from ..core.ports import (
@@ -81,9 +82,12 @@ class Step:
 
 
 class Replay:
-    """A tape being played. ``lines`` are those of the file; TapeError where they are no tape of this version."""
+    """A tape being played. ``lines`` are those of the file; TapeError where they are no tape of this version.
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
+    Code is on no tape: where the fleet had a ``reconcile`` of its own, it is that of ``fleet``, which is otherwise the same.
+    """
+
+    def __init__(self, lines: Iterable[bytes], fleet: FleetDefinition | None = None) -> None:
         self.header: Header
         self.header, self._entries = read(lines)
         self.number = 0  # of the entry that was played last
@@ -96,13 +100,23 @@ class Replay:
         settings = _settings(_decoded(self.header.settings))
         self._ports = Ports(reader=_NoReader(self), status_writer=_NoWriter(self), backend=_NoBackend(self, settings))
         self.system = System(
-            dispatcher=self._dispatcher, fleet=_decoded(self.header.fleet), settings=settings, ports=self._ports
+            dispatcher=self._dispatcher, fleet=self._fleet(fleet), settings=settings, ports=self._ports
         )  # fmt: skip
         self._delivers: dict[str, Callable[[Mail], None]] = {}
         self._outcomes: dict[int, Request | None] = {}
         self._divergence: Divergence | None = None
         if self.header.checkpoint is not None:
             self._restore()
+
+    def _fleet(self, given: FleetDefinition | None) -> FleetDefinition:
+        recorded: FleetDefinition = _decoded(self.header.fleet)
+        if not self.header.own:
+            return recorded
+        if given is None:
+            raise TapeError(f"its fleet had a reconcile of its own ({self.header.own}): name that fleet with --fleet")
+        if given.plain() != recorded or given.own_name.rpartition(":")[2] != self.header.own.rpartition(":")[2]:
+            raise TapeError(f"it was recorded with another fleet than --fleet names: {self.header.own}")
+        return given
 
     # --- playing ------------------------------------------------------------------------------------------------------
     def step(self) -> Step | None:
