@@ -316,8 +316,7 @@ class ClusterActor(Behaviour):
             self.ctx.cancel("look")
 
     def _note_valve(self, plan: Plan) -> None:
-        closed = valve_closed(plan)
-        if closed != bool(self._valve_closed):
+        if (closed := valve_closed(plan)) != bool(self._valve_closed):
             self.ctx.emit(valve_moved(self.key, self._roll, self._policy, closed=closed))
         self._valve_closed = closed
 

@@ -56,6 +56,7 @@ class FleetSettings(TypedDict, total=False):
     auditInterval: str
     backend: str
     backendUrl: str
+    kubernetesAnnotation: str
     backendTokenFile: str
     ec2InstanceField: str
     ec2TerminateFrom: str | int
@@ -117,6 +118,7 @@ class ParentKind(Generic[F]):
     ref: core.KindRef
     settings: str
     status: Mapping[str, str] = attribute(hash=False)
+    status_annotation: str
     view: type[F] | None
 
 
@@ -131,6 +133,7 @@ def parent_kind(
     selector_fields: str = "",
     settings: str | Literal[False] = "spec",
     status: StatusNames = _AS_THEY_ARE,
+    status_annotation: str = "",
 ) -> ParentKind[None]: ...
 @overload
 def parent_kind(
@@ -143,6 +146,7 @@ def parent_kind(
     selector_fields: str = "",
     settings: str | Literal[False] = "spec",
     status: StatusNames = _AS_THEY_ARE,
+    status_annotation: str = "",
     fields: type[F],
 ) -> ParentKind[F]: ...
 def parent_kind(
@@ -155,16 +159,20 @@ def parent_kind(
     selector_fields: str = "",
     settings: str | Literal[False] = "spec",
     status: StatusNames = _AS_THEY_ARE,
+    status_annotation: str = "",
     fields: type[Any] | None = None,
 ) -> ParentKind[Any]:
     """The kind whose status tells how many of its children are well.
 
     ``settings`` is the path of the parent's own settings (heartbeatTimeout, repair …), False: it has none. ``status`` names the
-    fields of its status otherwise. ``fields``: a class of ``Fields`` that are kept of it, for a ``reconcile`` of one's own.
+    fields of its status otherwise; with ``status_annotation`` it is written under that annotation, for a kind that another
+    controller owns. ``fields``: a class of ``Fields`` that are kept of it, for a ``reconcile`` of one's own.
     """
     ref = kind(api_version, name, plural=plural, scope=scope, labels=labels, fields=selector_fields)
     names = {key: str(value or "") for key, value in status.items() if value != key}
-    return ParentKind(ref=ref, settings=settings or "", status=names, view=fields)
+    return ParentKind(
+        ref=ref, settings=settings or "", status=names, status_annotation=status_annotation, view=fields
+    )  # fmt: skip
 
 
 @frozen
@@ -323,6 +331,7 @@ def fleet(
         made = core.FleetDefinition(
             name=name, parent=parent.ref, children=tuple(children), operation=operation,
             payload=dict(core.PAYLOAD if item is None else item), status=dict(parent.status), spec=parent.settings,
+            status_annotation=parent.status_annotation,
             settings={key: str(value).lower() if isinstance(value, bool) else str(value)
                       for key, value in settings.items()},
             own=_own(parent, reconcile),

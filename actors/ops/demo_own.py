@@ -30,8 +30,8 @@ from ..edge.kube import KubeClient
 from ..edge.settings import Settings
 from ..edge.settings_load import Loaded, load
 from ..sim.kinds import PLAIN
-from ..sim.reports import report
-from .definitions import definitions, is_ours
+from ..sim.reports import report, status_in
+from .definitions import definitions
 from .demo import GRACE_S, HEAL_AFTER_S, LOOK_S, OPERATOR_LOG, DemoEngine, Stage, end_operator, folder_of, keep, show
 from .demo_cast import STOP_S, Cast, Interrupt, Interrupted
 from .demo_summary import Options
@@ -151,7 +151,6 @@ def _kinds(fleet: FleetDefinition, folder: Path) -> list[object]:
     (folder / "crds" / "fleet.yaml").write_text(yaml.safe_dump_all(defined), encoding="utf-8")
     known = {each["metadata"]["name"] for each in defined}
     others = [ref for ref, _ in kinds_read(fleet) if ref.resource not in known]
-    assert all(ref.resource in known for ref in fleet.kinds if is_ours(ref))
     plain = [{name: getattr(ref, name) for name in PLAIN} for ref in others]
     (folder / "kinds.json").write_text(json.dumps(plain), encoding="utf-8")
     return ["--crd-dir", folder / "crds", "--kinds", folder / "kinds.json"]
@@ -261,7 +260,7 @@ def _summary(kube: KubeClient, fleet: FleetDefinition, log: Path) -> dict[str, A
         {
             "namespace": each["metadata"].get("namespace", ""),
             "name": each["metadata"]["name"],
-            "status": each.get("status", {}),
+            "status": status_in(fleet, each),
         }
         for each in answer["items"]
     ]

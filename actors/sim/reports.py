@@ -1,6 +1,7 @@
 """What a machine of a fleet writes when it reports: the patch by which a child kind says that it is well, or not.
 
-Made from what the definition reads, so that any fleet can be played: by tests in virtual time, and by the demo.
+Made from what the definition reads, so that any fleet can be played: by tests in virtual time, and by the demo. And the other
+end of it: where a parent's status stands.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ..core.fleet import ChildKind, ConditionIs, Expression, FieldIn, Value
-from ..core.paths import Path, parse_path
+import msgspec
 
-__all__ = ["report"]
+from ..core.fleet import ChildKind, ConditionIs, Expression, FieldIn, FleetDefinition, Value
+from ..core.paths import Path, parse_path
+from ..core.status_wire import place_of
+
+__all__ = ["report", "status_in"]
 
 Obj = dict[str, Any]
 
@@ -40,6 +44,15 @@ def report(kind: ChildKind, obj: Obj, *, healthy: bool, now: str) -> Obj:
     if isinstance(health.heartbeat, str) and health.heartbeat:
         _put(patch, parse_path(health.heartbeat), now)
     return patch
+
+
+def status_in(fleet: FleetDefinition, obj: Obj) -> Obj:
+    """A parent's status as it stands in its object, wherever the fleet has it; {} before it is written."""
+    found: Any = obj
+    for name in place_of(fleet):
+        found = found.get(name) if isinstance(found, dict) else None
+    status: Obj = msgspec.json.decode(found) if isinstance(found, str) else found or {}
+    return status
 
 
 def _reads(obj: Obj, patch: Obj) -> bool:

@@ -29,7 +29,7 @@ from ..edge.fleet_python import checked, settings_of
 from ..insight.collector import Collector
 from ..sim.harness import SimulatedFleet
 from ..sim.kinds import PLAIN, plain
-from ..sim.reports import report
+from ..sim.reports import report, status_in
 
 __all__ = ["FleetWorld"]
 
@@ -137,8 +137,8 @@ class FleetWorld:
     def status(self, parent: str, *, namespace: str = "default") -> Obj:
         """A parent's status on the server; {} before it is written."""
         ref, where = self._place(self.fleet.parent.kind, namespace)
-        found: Obj = self._sim.api.get(ref.resource, parent, where).obj.get("status") or {}
-        return found
+        obj = self._sim.api.get(ref.resource, parent, where).obj
+        return status_in(self.fleet, obj)
 
     def condition(self, parent: str, type: str, *, namespace: str = "default") -> Obj:  # noqa: A002 - as Kubernetes calls it
         """One condition of it; {} where it is not there."""

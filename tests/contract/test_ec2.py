@@ -21,8 +21,8 @@ import pytest
 from attrs import define, field
 from moto.server import ThreadedMotoServer
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import BackendError, Malformed, Misconfigured, Refused, SettingsError, Throttled, Unavailable
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Child, Item, ParentKey
 from actors.core.payload import payloads
 from actors.core.ports import Reply

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from attrs import define, field
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import BackendError, CallTimeout, Misconfigured, Throttled
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.model import Item
 from actors.core.operation import Capabilities
 from actors.core.ports import Call, Reply

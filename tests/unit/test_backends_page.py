@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import SettingsError
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.operation import Capabilities
 from actors.edge.backends import backend_of
 from actors.edge.settings_load import load, require_backend

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import SettingsError
 from actors.edge.backends import backend_of
 from actors.edge.fleet_python import fleet_of
@@ -99,4 +100,4 @@ def test_an_adapter_is_named_in_the_same_words() -> None:
     with pytest.raises(
         SettingsError, match=r"^backend pools.py:pool: there is no pool in pools.py: did you mean pools\?$"
     ):
-        backend_of(Settings(backend="pools.py:pool"), "batchRepair")
+        backend_of(Settings(backend="pools.py:pool"), MUSTER_FLEET)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.errors import Misconfigured
-from actors.core.fleet import MUSTER_FLEET
 from actors.core.ports import Call
 from actors.edge.backends import backend_of
 from actors.edge.fleet_file import parse_fleet

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from actors.core.fleet import MUSTER_FLEET
+from actors.core.builtin import MUSTER_FLEET
 from actors.core.fleet_rules import problems
 from actors.core.status_wire import patch_of, place_of, status_of, subresource_of
 
