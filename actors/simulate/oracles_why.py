@@ -29,7 +29,8 @@ from ..messages import (
 from .court import Oracle, actor_of, counted, key_of
 from .stage import NAMESPACE, Stage
 from .steps import verb
-from .whyworld import WhyWorld, mail_of
+from .whygates import WhyGates
+from .whyworld import mail_of
 
 __all__ = ["WHY_ORACLES", "WhyTrue"]
 
@@ -66,7 +67,7 @@ class WhyTrue(Oracle):
     def attend(self) -> None:
         self.named: dict[str, int] = {}
         """How often each code was named."""
-        self.world = WhyWorld(self.court)
+        self.world = WhyGates(self.court)
         self.world.complain = self.no
         self._collector: Collector | None = None
         self.court.on_material.append(self._material)

@@ -187,13 +187,12 @@ class Stage:
         self.broken = Broken()
         self.note_fired: Callable[[str], None] = lambda fault: None
         """Told when a fault that waited for its moment strikes."""
-        self.chaos_over = False
+        self.chaos_over = self._starting = False
         self.previous_probe: Probe | None = None
         self.run: Any = None
         """The run that plays on it."""
         self.impaired_until_s: dict[str, float] = {}
         self.impaired_from_s: dict[str, float] = {}
-        self._starting = False
 
     def _server_wall(self) -> float:
         """The servers' and the nodes' wall clock, which nobody sets."""

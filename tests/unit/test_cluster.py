@@ -11,13 +11,12 @@ from actors.actor import Resume
 from actors.cluster import CONFLICT_PATIENCE_S, REFUSED_RETRY_S
 from actors.core.events import ValveMoved
 from actors.core.model import Record, Share
-from actors.core.ports import Objects, Written
+from actors.core.ports import Objects
 from actors.messages import (
     AskAgain,
     BackendState,
     EventWanted,
     ItemAnswer,
-    StatusAnswered,
     StatusState,
 )
 from actors.sim.desk import KINDS, Desk, cluster, node
@@ -213,18 +212,6 @@ def test_a_status_that_was_overwritten_while_our_answer_was_under_way_is_put_rig
     desk.run(5.0)
 
     assert [(each.version, each.status["total"]) for each in desk.wishes[1:]] == [(201, 1)]
-
-
-@pytest.mark.parametrize("sequence", [0, 1, 9])
-def test_a_status_that_the_actor_before_this_one_had_wished_for_is_put_right(sequence: int) -> None:
-    """It waited for its retry while this one was made, found that all is well, and wished for nothing (seed 16306)."""
-    desk = Desk().settled(node("a"))
-    standing = desk.made.standing
-    old = Written(version=400, status={**standing, "healthy": 77})
-    desk.tell(StatusAnswered(sequence=sequence, state=StatusState.WRITTEN, written=old))
-    desk.run(5.0)
-
-    assert [(wish.version, wish.status["healthy"]) for wish in desk.wishes] == [(400, standing["healthy"])]
 
 
 def test_a_conflict_waits_for_the_newer_object_and_looks_then() -> None:

@@ -9,7 +9,7 @@ from actors.cluster import PASSIVATE_PATIENCE_S
 from actors.core.events import AuditDiffered, RecordSkipped
 from actors.core.health import Counts, Roll
 from actors.core.model import Record, Share
-from actors.core.ports import Objects
+from actors.core.ports import Objects, Written
 from actors.core.texts import child_of
 from actors.messages import (
     AskAgain,
@@ -20,6 +20,8 @@ from actors.messages import (
     Passivated,
     PassivateWanted,
     RepairsWanted,
+    StatusAnswered,
+    StatusState,
 )
 from actors.sim.desk import KINDS, Desk, cluster, node
 
@@ -286,3 +288,15 @@ def test_a_child_that_leaves_and_comes_back_within_a_debounce_still_has_its_cool
     desk.run(100.0)
     assert desk.asked == [["a"], ["a"]]
     assert desk.keys != first
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 9])
+def test_a_status_that_the_actor_before_this_one_had_wished_for_is_put_right(sequence: int) -> None:
+    """It waited for its retry while this one was made, found that all is well, and wished for nothing (seed 16306)."""
+    desk = Desk().settled(node("a"))
+    standing = desk.made.standing
+    old = Written(version=400, status={**standing, "healthy": 77})
+    desk.tell(StatusAnswered(sequence=sequence, state=StatusState.WRITTEN, written=old))
+    desk.run(5.0)
+
+    assert [(wish.version, wish.status["healthy"]) for wish in desk.wishes] == [(400, standing["healthy"])]

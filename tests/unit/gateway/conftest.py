@@ -145,7 +145,7 @@ class Bench:
                 merged |= message.answers
         return merged
 
-    def states(self, parent: str) -> list[tuple[bool, str]]:
+    def states(self, parent: str) -> list[tuple[bool | None, str]]:
         return [(m.reachable, m.reason) for m in self.told.get(parent, ()) if isinstance(m, BackendState)]
 
     def sizes(self) -> list[int]:

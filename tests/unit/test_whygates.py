@@ -13,7 +13,7 @@ from actors.core.ports import Call, Outcome
 from actors.core.situation import Situation
 from actors.core.why import Answer, Shut
 from actors.messages import CallEnded
-from actors.simulate.whyworld import WhyWorld
+from actors.simulate.whygates import WhyGates
 
 CALL = Call(id="c", operation="repair", items=(), timeout_s=2.0)
 LATEST_S = 12.0  # sent at 9, with 2 s for the call and 1 s of lateness
@@ -22,7 +22,7 @@ LATEST_S = 12.0  # sent at 9, with 2 s for the call and 1 s of lateness
 @pytest.fixture
 def world() -> Any:
     """One call left at 9 s."""
-    found: Any = object.__new__(WhyWorld)
+    found: Any = object.__new__(WhyGates)
     clock = SimpleNamespace(now_s=9.0)
     settings = SimpleNamespace(call_timeout_s=2.0, lateness_s=1.0)
     found.stage = SimpleNamespace(settings=settings, world=SimpleNamespace(clock=clock))
