@@ -100,7 +100,7 @@ def problems(fleet: FleetDefinition) -> list[Problem]:
                 Problem(("children", number, "parent"), "found no way to find a parent, expected at least one")
             )
     found += repair_problems(fleet.payload, [child.fields for child in fleet.children])
-    return found
+    return found + parent_field_problems(fleet)
 
 
 # --- one child kind -------------------------------------------------------------------------------------------------------
@@ -247,6 +247,18 @@ def parent_problems(ref: KindRef, spec: str) -> list[Problem]:
             Problem(("parent", "settings"), f"found {spec!r}, expected a path within what people write, such as spec")
         )
     return found + wrong
+
+
+def parent_field_problems(fleet: FleetDefinition) -> list[Problem]:
+    """What is wrong with the fields that are kept of a parent, for a ``reconcile`` of the fleet's own."""
+    found = []
+    for each in fleet.own.fields if fleet.own is not None else ():
+        wrong = list(_path_problem(each.path, "parent", "fields", each.name))
+        if not wrong and parse_path(each.path)[0] == "status":
+            told = f"found {each.path!r}, expected a path within what people write: the status is ours"
+            wrong.append(Problem(("parent", "fields", each.name), told))
+        found += wrong
+    return found
 
 
 def kind_problems(parent: KindRef | None, children: Iterable[tuple[int, KindRef]]) -> list[Problem]:

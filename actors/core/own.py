@@ -82,8 +82,14 @@ def fields_in(view: type[Any]) -> tuple[Field, ...]:
         raise SettingsError(
             f"fields: found {view.__name__}, expected a class of actors.fleet.Fields, or names with paths"
         )
+    try:
+        hints = get_type_hints(view, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise SettingsError(
+            f"{view.__name__}: its types cannot be read ({error}): define it at the top of its module"
+        ) from error
     found = []
-    for name, hint in get_type_hints(view, include_extras=True).items():
+    for name, hint in hints.items():
         marks = [each for each in get_args(hint) if isinstance(each, At)] if get_origin(hint) is Annotated else []
         if len(marks) != 1:
             raise SettingsError(f'{view.__name__}.{name}: found no path, expected Annotated[TYPE, At("spec.{name}")]')
@@ -283,7 +289,8 @@ class Plan:
     """What a ``reconcile`` of one's own adds to the engine's. ``Plan()`` changes nothing.
 
     ``repair`` are those of the sick that may be repaired, the most urgent first; None: all. ``status`` are further fields of
-    the parent's status (JSON values; not the engine's own). ``look_again_s``: seconds until a look, if nothing happens before.
+    the parent's status, by names of your own: single values or lists. One that is no longer said stays as it was; None takes it
+    away. ``look_again_s``: seconds until a look, if nothing happens before.
     """
 
     repair: Iterable[Child[Any]] | None = None
@@ -351,6 +358,11 @@ def _held(plan: object, roll: Roll) -> Decision:
         raise ValueError(f"conditions: found {', '.join(types)}, expected each type once")
     if taken := [name for name in plan.status if name in STATUS_FIELDS]:
         raise ValueError(f"status: found {taken[0]}, which the engine writes, expected names of your own")
+    if maps := [name for name, value in plan.status.items() if isinstance(value, Mapping)]:
+        # A status goes out as a merge patch: what is no longer in a mapping would stay on the server, and be written for ever.
+        raise ValueError(
+            f"status: found a mapping in {maps[0]}, expected single values, or a list: of mappings if you like"
+        )
     if plan.look_again_s is not None and not plan.look_again_s > 0:
         raise ValueError(f"look_again_s: found {plan.look_again_s}, expected seconds above 0")
     return Decision(

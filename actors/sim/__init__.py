@@ -12,7 +12,8 @@ Read in this order:
    a request's options, ``serve_watch`` is the loop of one watch, ``openapi`` and ``table`` are what kubectl needs,
    ``protobuf`` the little that it insists on, ``serve_faults`` what tests may break, ``serve_heal`` what a repair changes
    in the cluster.
-4. ``world`` – the seeded dispatcher with virtual time; ``crds`` – the definitions that Muster ships.
+4. ``world`` – the seeded dispatcher with virtual time; ``crds`` – the definitions that Muster ships; ``reports`` – what a
+   machine of any fleet writes when it says that it is well, or not.
 5. For tests on real sockets: ``envtest`` – a real kube-apiserver and etcd; ``serve_contract`` – that one and the model
    under one client; ``proxy`` – a network that can be broken; ``live`` – the operator and the servers as processes, and a
    fleet with the truth about it; ``terminal`` – a program in a pseudo-terminal.

@@ -210,6 +210,19 @@ def test_what_it_raises_stops_repairs_and_nothing_else_and_is_over_when_it_is_me
     assert pools.condition("Ready") == ("True", "Ready")
 
 
+def test_a_field_that_is_none_goes_and_one_that_is_left_out_stays() -> None:
+    said: dict[str, Any] = {"a": 1, "b": [{"zone": "x"}], "c": "z"}
+    pools = Pools(lambda pool, children, now: Plan(status=said, look_again_s=5.0))
+    del said["a"]
+    said |= {"b": [], "c": None}
+    pools.sim.run(10.0)
+    writes = len(pools.sim.writer.writes)
+    pools.sim.run(60.0)
+
+    assert [pools.status.get(name) for name in "abc"] == [1, [], None]
+    assert len(pools.sim.writer.writes) == writes
+
+
 def test_looking_again_comes_when_it_was_asked_for() -> None:
     at: list[datetime] = []
 

@@ -115,6 +115,16 @@ def test_a_class_of_fields_without_paths_is_refused() -> None:
     class Other:
         pass
 
+    where = At("spec.x")
+
+    class Within(Fields, frozen=True):
+        x: Annotated[int, where]
+
+    with pytest.raises(
+        SettingsError, match=r"Within: its types cannot be read \(name 'where' is not defined\): define it at"
+    ):
+        child_kind("v1", "Pod", parent=[], health=condition("Ready"), fields=Within)
+
     with pytest.raises(
         SettingsError, match=r'Bare\.zone: found no path, expected Annotated\[TYPE, At\("spec\.zone"\)\]'
     ):

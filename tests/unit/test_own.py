@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from attrs import evolve
+from msgspec import defstruct
 
+from actors.core.decode import BadObject, Decoder
+from actors.core.echo import is_news
+from actors.core.errors import SettingsError
 from actors.core.health import Roll
 from actors.core.model import Child as Record
 from actors.core.model import Now, ParentKey, ParentSpec, Policy, Share
@@ -183,6 +188,54 @@ def test_a_kind_that_is_not_there_is_a_key_error() -> None:
     assert "no child kind of this fleet is called so, or keeps it" in of(plan, "Ready")["message"]
 
 
+def decoded(spec_at: str | Literal[False], **metadata: Any) -> str:
+    """What is kept of a parent whose own settings are there."""
+    kind = parent_kind("x.io/v1", "Pool", fields=Wide, settings=spec_at)
+    decoder = Decoder(fleet("pools", kind, [POD], reconcile=lambda pool, children, now: Plan()), "Pool")
+    pool = {
+        "metadata": {"name": "p", "uid": "u", "resourceVersion": "3", "labels": {"tier": "gold"}} | metadata,
+        "spec": {"zones": {"min": 3}, "fleet": {"minHealthy": 2, "rank": 7}},
+    }
+    record, _ = decoder.object(json.dumps(pool).encode())
+    assert isinstance(record, ParentRecord)
+    assert record.spec.min_healthy == (2 if spec_at == "spec.fleet" else None)
+    return record.fields
+
+
+class Wide(Fields, frozen=True):
+    zones_min: Annotated[int, At("spec.zones.min")]
+    tier: Annotated[str, At("metadata.labels.tier")]
+    rank: Annotated[int, At("spec.fleet.rank")]
+    absent: Annotated[int | None, At("spec.fleet.deep.er")] = None
+
+
+@pytest.mark.parametrize("spec_at", ["spec", "spec.fleet", False])
+def test_fields_of_a_parent_are_kept_wherever_its_own_settings_are(spec_at: str | Literal[False]) -> None:
+    assert decoded(spec_at) == '[3,"gold",7,null]'
+
+
+def test_too_much_of_a_parent_is_refused() -> None:
+    with pytest.raises(BadObject, match="fields: .* characters of JSON, expected at most 4096"):
+        decoded("spec", labels={"tier": "x" * 5000})
+
+
+@pytest.mark.parametrize("path", ["status.x", "spec..x"])
+def test_a_field_of_a_parent_is_of_what_people_write(path: str) -> None:
+    wrong = defstruct(
+        "Wrong", [("x", Annotated[int | None, At(path)], None)], bases=(Fields,), frozen=True, kw_only=True
+    )
+
+    with pytest.raises(SettingsError, match="parent.fields.x: "):
+        fleet("pools", parent_kind("x.io/v1", "Pool", fields=wrong), [POD])
+
+
+def test_another_value_of_such_a_field_is_news() -> None:
+    new = evolve(PARENT, version=6, fields="[4]")
+
+    assert is_news(PARENT, new, awaited=False, wished=(), pending=False)
+    assert not is_news(PARENT, evolve(new, fields="[3]"), awaited=False, wished=(), pending=False)
+
+
 # --- what it may say --------------------------------------------------------------------------------------------------
 def test_an_empty_plan_is_the_engines_own() -> None:
     own, engine = (
@@ -277,6 +330,7 @@ def test_conditions_and_fields_of_its_own_are_written_and_keep_their_time() -> N
         (Plan(conditions=[Condition("A", True, "is up")]), "condition A: found the reason 'is up', expected a word"),
         (Plan(conditions=[Condition("A", True, "R"), Condition("A", True, "R")]), "expected each type once"),
         (Plan(status={"healthy": 3}), "ValueError: status: found healthy, which the engine writes"),
+        (Plan(status={"x": {"a": 1}}), "ValueError: status: found a mapping in x, expected single values, or a list"),
         (Plan(status={"x": object()}), "TypeError: Encoding objects of type object is unsupported"),
         (Plan(look_again_s=0), "ValueError: look_again_s: found 0, expected seconds above 0"),
         (Plan(repair=["m1"]), "TypeError: repair: found a str, expected children"),  # type: ignore[list-item]  # wrong
