@@ -71,6 +71,7 @@ class FleetSettings(TypedDict, total=False):
     debounce: str
     debounceMax: str
     maxUnhealthy: str | int
+    maxUnhealthyFleet: str | int
     cooldown: str
     minHealthy: str | int
     repairEnabled: str | bool

@@ -47,8 +47,11 @@ class FleetWorld:
         self.fleet = checked(fleet, f"fleet {fleet.name}")
         settings = settings_of(self.fleet)
         self._sim = SimulatedFleet(
-            seed, fleet=self.fleet, quota=settings.quota, batch_max=settings.batch_max, policy=settings.policy
-        )
+            seed, fleet=self.fleet, quota=settings.quota, batch_max=settings.batch_max, policy=settings.policy,
+            batch_quiet_s=settings.batch_quiet_s, in_flight_max=settings.calls_in_flight_max,
+            call_timeout_s=settings.backend_timeout_s, lateness_s=settings.backend_lateness_s,
+            fleet_share=settings.max_unhealthy_fleet,
+        )  # fmt: skip
         self.sent: list[Obj] = []
         """What the backend has been told of each item, in order."""
         self._heal_after_s = heal_after_s
