@@ -337,9 +337,20 @@ def decide(
             Parent(parent, policy, own), Children(roll, repairs, kinds), datetime.fromtimestamp(now.wall_s, tz=UTC)
         )
         return _held(plan, roll)
-    except Exception as error:  # noqa: BLE001 - whatever somebody's own code raises
+    except Exception as error:  # whatever somebody's own code raises
+        if isinstance(error, RuntimeError) and _is_ours(error):
+            raise  # a look from outside (``insight``) met a change: whoever looked looks again
         text = f"{type(error).__name__}: {error}".splitlines()[0][:_ERROR_MAX]
         return Decision(repair={}, look_again_s=RETRY_S, error=text, trace=traceback.format_exc())
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it was raised by the engine's own mappings, and not by what was done with them."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    home = __name__.rpartition(".")[0]
+    return frame is not None and str(frame.tb_frame.f_globals.get("__name__", "")).startswith(f"{home}.")
 
 
 def _held(plan: object, roll: Roll) -> Decision:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
-from attrs import define, field
+from attrs import define, evolve, field
 from click.core import ParameterSource
 
 from ..core.builtin import MUSTER_FLEET
@@ -108,9 +108,10 @@ class DemoEngine(RealEngine):
     def look(self, ran_s: float, left_s: float | None) -> Glance:
         """For the view. Any thread."""
         cells, parents = dict(self._system.cells()), list(self._system.store.parents.values())
-        return glance(
+        found = glance(
             cells=cells, parents=parents, tally=self._stage.tally, quota=self._quota, ran_s=ran_s, left_s=left_s
         )
+        return evolve(found, parents=self._system.fleet.parent.plural)
 
 
 # --- the director -----------------------------------------------------------------------------------------------------

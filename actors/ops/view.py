@@ -42,7 +42,10 @@ class Row:
 
 @frozen(kw_only=True)
 class Glance:
-    """One look. Seconds; ``left_s`` None: until somebody ends it. ``used`` of ``quota`` slots are spent at this instant."""
+    """One look. Seconds; ``left_s`` None: until somebody ends it. ``used`` of ``quota`` slots are spent at this instant.
+
+    ``parents`` is what the parents are called, in the plural.
+    """
 
     ran_s: float
     left_s: float | None
@@ -58,6 +61,7 @@ class Glance:
     restarts: int = 0
     quarantined: int = 0
     statuses: int = 0
+    parents: str = "clusters"
     recent: tuple[str, ...] = ()
 
     @property
@@ -183,7 +187,7 @@ def line(look: Glance) -> str:
     """The look as one line of plain text."""
     total, healthy, unhealthy, unknown = look.sums
     return (
-        f"{look.ran_s:6.1f} s  {len(look.rows)} clusters  {total} nodes: {healthy} healthy, {unhealthy} unhealthy, "
+        f"{look.ran_s:6.1f} s  {len(look.rows)} {look.parents}  {total} nodes: {healthy} healthy, {unhealthy} unhealthy, "
         f"{unknown} unknown  |  queue {look.queued}, in flight {look.in_flight}, calls {look.calls} ({look.items} nodes)  |  "
         f"quota {look.used}/{look.quota.calls} in {look.quota.window_s:g} s  |  restarts {look.restarts}"
     )
@@ -198,7 +202,7 @@ def picture(look: Glance, *, height: int = 40, hint: str = "") -> RenderableType
         worst = sorted(rows, key=lambda row: (row.healthy - row.total, not row.note, row.name))[:room]
         rows = tuple(sorted(worst, key=lambda row: row.name))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("CLUSTER", no_wrap=True)
+    table.add_column(look.parents.removesuffix("s").upper(), no_wrap=True)
     for name in ("TOTAL", "HEALTHY", "UNHEALTHY", "UNKNOWN", "REPAIRING"):
         table.add_column(name, justify="right")
     table.add_column("", no_wrap=True)

@@ -133,3 +133,34 @@ def test_what_the_demo_cannot_do_is_said_and_ends_with_code_2(
 
     assert found.exit_code == 2, found.output
     assert says in found.output
+
+
+PODS = """
+apiVersion: work.example.com/v1
+kind: Task
+metadata: {name: crunch, namespace: lab}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p1, namespace: lab, labels: {work.example.com/task: crunch}}
+status: {phase: Running}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p2, namespace: lab, labels: {work.example.com/task: crunch}}
+status: {phase: Failed}
+"""
+
+
+@pytest.mark.long
+def test_a_fleet_of_a_file_and_of_kubernetes_own_kinds_runs_on_the_demos_servers(tmp_path: Path) -> None:
+    """Pods are served as they come; nobody repairs them, so nothing is asked of the backend."""
+    example = Path(__file__).parents[2] / "examples" / "pods" / "fleet.yaml"
+    namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: lab}\n---"
+    (tmp_path / "x.yaml").write_text(namespace + PODS, encoding="utf-8")
+    found = muster("demo", "--fleet", str(example), "--objects", "x.yaml", "--for", "3s", "--json", cwd=tmp_path)
+
+    assert found.returncode == 0, found.stderr
+    said = yaml.safe_load(found.stdout)
+    (task,) = said["parents"]
+    assert (said["repairs"], task["namespace"], task["status"]["total"], task["status"]["healthy"]) == (0, "lab", 2, 1)

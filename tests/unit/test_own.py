@@ -369,6 +369,22 @@ def test_what_it_raises_is_told_once_tried_again_and_over_when_it_is_over() -> N
     assert [(note.type, note.reason) for note in well.events] == [("Normal", "RepairsAllowed")]
 
 
+def test_a_look_from_outside_that_meets_a_change_is_begun_again() -> None:
+    """The shell looks while the actor works: what the engine's own mappings raise then is no mistake of the function's."""
+    world = World(lambda pool, children, now: Plan(repair=list(children)[:0]), WELL)
+    roll: Any = world.roll
+
+    class Growing(dict[str, Record]):
+        def items(self) -> Any:
+            roll._shelves[f"another {len(roll._shelves)}"] = {}
+            return ()
+
+    roll._shelves["Pod"] = Growing()
+
+    with pytest.raises(RuntimeError, match="dictionary changed size during iteration"):
+        world.look()
+
+
 def test_what_ends_a_process_is_not_caught() -> None:
     def own(pool: Parent[PoolSpec], children: Children[Any], now: datetime) -> Plan:
         raise SystemExit(3)
