@@ -5,12 +5,15 @@ It is printed as a file and read as one, so that no rule exists twice; what no f
 
 from __future__ import annotations
 
+import inspect
 import re
 
 from attrs import evolve
 
+from ..core import declare
 from ..core.errors import SettingsError
 from ..core.fleet import FleetDefinition
+from ..core.fleet_rules import near
 from .fleet_file import FleetSource, load_fleet, parse_fleet, print_fleet
 from .fleet_types import SETTINGS
 from .named import is_named, named
@@ -18,6 +21,7 @@ from .settings import Settings
 
 __all__ = ["checked", "fleet_of", "settings_of"]
 
+_NO_WORD = re.compile(r"(?P<function>\w+)\(\) got an unexpected keyword argument '(?P<word>\w+)'")
 _WHERE = re.compile(r"^fleet:\d+: ")
 
 
@@ -27,11 +31,23 @@ def fleet_of(text: str) -> FleetSource:
         raise SettingsError(f"fleet {text}: found a file of Python, expected {text}:NAME, NAME being the fleet in it")
     if not is_named(text):
         return load_fleet(text)
-    found = named("fleet", text)
+    try:
+        found = named("fleet", text)
+    except SettingsError as error:
+        raise SettingsError(f"{error}{_meant(error.__cause__)}") from error
     if not isinstance(found, FleetDefinition):
         told = f"found a {type(found).__name__}, expected a fleet, as actors.fleet.fleet(…) makes it"
         raise SettingsError(f"fleet {text}: {told}")
     return FleetSource(fleet=checked(found, f"fleet {text}"), file=text, lines={})
+
+
+def _meant(cause: BaseException | None) -> str:
+    """The nearest word, where the declaration has one that its function does not take."""
+    match = _NO_WORD.match(str(cause)) if isinstance(cause, TypeError) else None
+    function = getattr(declare, match["function"], None) if match is not None else None
+    return (
+        near(match["word"], inspect.signature(function).parameters) if match is not None and callable(function) else ""
+    )
 
 
 def settings_of(fleet: FleetDefinition) -> Settings:

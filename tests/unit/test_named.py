@@ -70,6 +70,8 @@ def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
         ("own.py:x", "import nowhere_at_all", "it imports nowhere_at_all, which is not installed (own.py:1)"),
         ("own.py:x", "x = (", "it is no Python: own.py:1: "),
         ("own.py:x", "\nx = 1 / 0", "it cannot be loaded: ZeroDivisionError: division by zero (own.py:2)"),
+        ("own.py:x", POOLS.replace("health=", "helth="), "argument 'helth' (own.py:4): did you mean health?"),
+        ("own.py:x", "x = dict(1)", "it cannot be loaded: TypeError: 'int' object is not iterable (own.py:1)"),
         ("own.py:x", POOLS.replace('label("pool")', ""),
          "own.py:x: fleet pools: children[0].parent: found no way to find a parent"),
         ("own.py:pools", POOLS.replace('"Pool"', '"pool"'),
