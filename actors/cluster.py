@@ -35,7 +35,7 @@ from .core.reconcile import BackendView, Children
 from .core.records import Row, Shelf, entries_of, entry_of, fingerprint_of, kept
 from .core.repairs import Repairs
 from .core.situation import TurnedDown
-from .core.telling import planned, reconcile_failed, repairs_answered, valve_closed, valve_moved
+from .core.telling import Noted, planned, reconcile_failed, repairs_answered
 from .messages import (
     GATEWAY,
     AskAgain,
@@ -74,9 +74,9 @@ class ClusterActor(Behaviour):
 
     __slots__ = (
         "_asked", "_awaiting", "_backend", "_cause", "_child_kinds", "_closing", "_conflicts", "_debounce", "_defaults",
-        "_directory", "_fleet", "_gateway", "_idle_s", "_missing", "_parent", "_pauses", "_policy", "_refusals", "_repairs",
-        "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred", "_target", "_timer_s", "_told_gateway",
-        "_valve_closed", "_watcher", "_wished", "key", "turned_down",
+        "_directory", "_fleet", "_gateway", "_idle_s", "_missing", "_noted", "_parent", "_pauses", "_policy", "_refusals",
+        "_repairs", "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred", "_target", "_timer_s",
+        "_told_gateway", "_watcher", "_wished", "key", "turned_down",
     )  # fmt: skip
 
     def __init__(
@@ -124,7 +124,7 @@ class ClusterActor(Behaviour):
         self._sent_version = 0
         self._refusals = 0  # of our status, in a row
         self.turned_down: TurnedDown | None = None  # the last refusal; it counts while the timer "write" runs
-        self._valve_closed: bool | None = None
+        self._noted = Noted()
 
     def on_receive(self, message: Any) -> Any:
         if isinstance(message, Objects):
@@ -261,6 +261,7 @@ class ClusterActor(Behaviour):
         self.ctx.cancel("write")  # it waited for a look; a timer of its own, so that it puts off no cooldown's end
         started_s = self.ctx.clock.now()
         changes, waited_s = self._debounce.looked(started_s)
+        self._repairs.settle(self._roll.eligible, started_s)
         if (plan := self.plan()) is None:
             return
         self._awaiting = 0
@@ -309,16 +310,12 @@ class ClusterActor(Behaviour):
             self._send_repairs()
         for note in plan.events:
             self.ctx.tell(self._status, EventWanted(parent=self.key, uid=self._parent.uid, note=note))
-        self._note_valve(plan)
+        for fact in self._noted.facts(self.key, plan, self._roll, self._policy):
+            self.ctx.emit(fact)
         if plan.look_again_at_s is not None:
             self.ctx.schedule("look", plan.look_again_at_s - self.ctx.clock.now(), LookAgain())
         else:
             self.ctx.cancel("look")
-
-    def _note_valve(self, plan: Plan) -> None:
-        if (closed := valve_closed(plan)) != bool(self._valve_closed):
-            self.ctx.emit(valve_moved(self.key, self._roll, self._policy, closed=closed))
-        self._valve_closed = closed
 
     def _send_status(self) -> None:
         assert self._parent is not None

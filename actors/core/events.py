@@ -337,6 +337,16 @@ class ValveMoved(Fact):
 
 
 @frozen(kw_only=True)
+class RepairsExhausted(Fact):
+    """Children of a parent stay unwell after all their attempts, and are not asked for again. ``sample``: some names."""
+
+    level: ClassVar[str] = "warning"
+    parent: str
+    children: int
+    sample: str
+
+
+@frozen(kw_only=True)
 class FleetValveMoved(Fact):
     """All calls are held (``closed``), because too many children of all parents need repair at once; or may leave again."""
 

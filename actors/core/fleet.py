@@ -191,7 +191,8 @@ class ChildKind:
 
 # --- all of it ------------------------------------------------------------------------------------------------------------
 STATUS_FIELDS = (
-    "observedGeneration", "total", "healthy", "unhealthy", "unknown", "repairing", "kinds", "unhealthySample", "conditions",
+    "observedGeneration", "total", "healthy", "unhealthy", "unknown", "repairing", "kinds", "unhealthySample", "exhausted",
+    "conditions",
 )  # fmt: skip
 """What ``reconcile`` writes, by the names that it has within the operator."""
 PAYLOAD: Dict[str, Any] = {

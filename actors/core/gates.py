@@ -79,6 +79,9 @@ GATES: tuple[Gate, ...] = (
          "what it was written for; if it raised, the text and the log say what"),
     Gate("unreported", _R, "the child has never reported and is not late yet",
          "without a heartbeat timeout it never is: set spec.heartbeatTimeout"),
+    Gate("attempts-spent", _R, "all attempts at the child have been made, and it is not well",
+         "look at the child: repairs do not help it; once it has been well for a while there are new ones; "
+         "spec.repair.maxAttempts allows more"),
     Gate("max-in-flight", _R, "as many repairs of this parent are under way as it allows",
          "time; spec.repair.maxInFlight allows more"),
     Gate("cooldown", _R, "a repair was answered and the child is not well yet; it is asked again after the cooldown",

@@ -117,6 +117,7 @@ class ParentSpec:
     repair_enabled: bool | None = None
     max_unhealthy: Share | None = None
     cooldown_s: float | None = None
+    attempts_max: int | None = None
     in_flight_max: int | None = None
     paused: bool = False
     problems: tuple[str, ...] = ()
@@ -167,6 +168,8 @@ class Policy:
 
     ``heartbeat_timeout_s`` None means that nobody is ever silent. ``eligible_floor`` is the count of eligible children
     up to which a percentage never closes the valve (3: the same floor as Cluster Autoscaler's ``ok-total-unready-count``).
+    ``cooldown_max_s`` is what the cooldown grows to with each attempt at one trouble (0: it does not), ``attempts_max`` how
+    many there are (None: as many as it takes); see ``budget``.
     """
 
     heartbeat_timeout_s: float | None = None
@@ -177,6 +180,8 @@ class Policy:
     max_unhealthy: Share = HALF
     eligible_floor: int = 3
     cooldown_s: float = 300.0
+    cooldown_max_s: float = 0.0
+    attempts_max: int | None = None
     in_flight_max: int | None = None
 
     def over(self, spec: ParentSpec) -> Policy:
@@ -197,6 +202,8 @@ class Policy:
             max_unhealthy=pick(self.max_unhealthy, spec.max_unhealthy),
             eligible_floor=self.eligible_floor,
             cooldown_s=pick(self.cooldown_s, spec.cooldown_s),
+            cooldown_max_s=self.cooldown_max_s,
+            attempts_max=pick(self.attempts_max, spec.attempts_max),
             in_flight_max=pick(self.in_flight_max, spec.in_flight_max),
         )
 
@@ -206,7 +213,7 @@ class Item(msgspec.Struct, frozen=True):
 
     ``key`` is the same for every sending of one attempt at one incident; ``since_s`` (our clock) orders a parent's items
     oldest first and ages them; ``retry`` is True from the second round on (new failures go before retries); ``attempt`` numbers
-    the rounds at one incident from 1, as far as this process knows.
+    those at one trouble of the child from 1, as far as this process knows (``budget``).
     """
 
     operation: str
@@ -221,14 +228,27 @@ class Item(msgspec.Struct, frozen=True):
     attempt: int = 1
 
 
+class Regarding(NamedTuple):
+    """A child that an Event is about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
 @frozen(kw_only=True)
 class EventNote:
-    """A Kubernetes Event to record on the parent: ``reason`` is stable CamelCase, ``note`` is for people (≤ 1 kB)."""
+    """A Kubernetes Event to record on the parent, or on a child (``regarding``).
+
+    ``reason`` is stable CamelCase, ``note`` is for people (≤ 1 kB).
+    """
 
     type: str
     reason: str
     note: str
     action: str = "Reconcile"
+    regarding: Regarding | None = None
 
 
 @frozen(kw_only=True)

@@ -42,6 +42,7 @@ def read_spec(spec: object, place: str = "spec") -> ParentSpec:
         repair_enabled=take(repair, ".repair.enabled", _flag),
         max_unhealthy=take(repair, ".repair.maxUnhealthy", parse_share),
         cooldown_s=take(repair, ".repair.cooldown", parse_duration),
+        attempts_max=take(repair, ".repair.maxAttempts", _positive_count),
         in_flight_max=take(repair, ".repair.maxInFlight", _positive_count),
         paused=bool(take(root, ".paused", _flag)),
         problems=tuple(problems),

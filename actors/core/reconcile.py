@@ -8,7 +8,7 @@ status and nothing is written.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from . import own as owns
 from . import valve
+from .budget import EXHAUSTED, Budget, budget_of, entries, notes, sentence
 from .fleet import FleetDefinition
 from .health import Counts, Roll
 from .model import Child, EventNote, Item, Now, Parent, Plan, Policy, State
@@ -79,7 +80,9 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     if own is not None:
         children = evolve(children, chosen=own.repair)
     allowed = policy.repair_enabled and not paused and not parent.deleting and not held
-    items, repairing, look_again_s = _repairs(parent, children, policy, now.mono_s, allowed)
+    budget = budget_of(policy, parent.status)
+    exhausted = children.repairs.exhausted(roll.eligible, now.mono_s, budget)
+    items, repairing, look_again_s = _repairs(parent, children, policy, now.mono_s, allowed, budget, exhausted)
     if (renders := payloads(fleet)) is not None:
         items = [_rendered(item, roll, renders) for item in items]
 
@@ -94,6 +97,10 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     conditions.put("BackendReachable", children.backend.reachable, children.backend.reason, children.backend.message)
     by_whom = "PausedBySpec" if parent.spec.paused else "PausedByCommand" if children.paused else "NotPaused"
     conditions.put("Paused", paused, by_whom, "")
+    given_up = [(roll.eligible[uid], number) for uid, number in exhausted.items()]
+    if given_up or conditions.had(EXHAUSTED):  # a status that never needed it goes without
+        conditions.put(EXHAUSTED, bool(given_up), "AttemptsSpent" if given_up else "WithinBudget",
+                       sentence(given_up) if given_up else "")  # fmt: skip
 
     events = _own_conditions(own, conditions)
     if conditions.became("RemediationAllowed", "TooManyUnhealthy"):
@@ -107,6 +114,11 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     elif conditions.opened("RemediationAllowed"):
         events.append(EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs",
                                 note=f"repairs go on: {eligible} of {total} need repair"))  # fmt: skip
+    if given_up:
+        if became := conditions.became(EXHAUSTED, "AttemptsSpent"):
+            events.append(EventNote(type="Warning", reason=EXHAUSTED, action="GiveUp", note=sentence(given_up)))
+        if became or fleet.status.get("exhausted") != "":  # else nobody knows whom it was told of
+            events += notes(given_up, budget.spent)
     if conditions.became("Ready", "InvalidSpec"):
         events.append(EventNote(type="Warning", reason="InvalidSpec", action="ReadSpec", note="; ".join(problems)))
 
@@ -121,17 +133,23 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
         "unhealthySample": _sample(roll),
         "conditions": conditions.list,
     }
+    if given_up or "exhausted" in parent.status:
+        status["exhausted"] = entries(given_up)
     for name, wanted in fleet.status.items():
         if not wanted:
-            del status[name]
+            status.pop(name, None)
     plan = Plan(status=status, repairs=tuple(items), events=tuple(events), look_again_at_s=look_again_s)
     return plan if own is None else _with_own(plan, own, roll, now)
 
 
 def _repairs(
-    parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool
-) -> tuple[list[Item], dict[str, int], float | None]:
-    """The items wanted, how many children per kind are asked for and not yet well, and when an attempt has cooled down."""
+    parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool, budget: Budget,
+    exhausted: Container[str],
+) -> tuple[list[Item], dict[str, int], float | None]:  # fmt: skip
+    """The items wanted, how many children per kind are asked for and not yet well, and when an attempt has cooled down.
+
+    Nobody asks for the ``exhausted``.
+    """
     repairs, chosen = children.repairs, children.chosen
     items: list[Item] = []
     repairing: dict[str, int] = {}
@@ -141,16 +159,18 @@ def _repairs(
         candidates = [*chosen.values(), *(each for each in candidates if each.uid not in chosen)]
     room = policy.in_flight_max
     if room is not None:
-        room -= repairs.places(children.roll.eligible)  # those asked already keep theirs
+        room -= repairs.places(children.roll.eligible, exhausted)  # those asked already keep theirs
     for child in candidates:
+        if child.uid in exhausted:
+            continue
         asked = repairs.asked(child)
         may = allowed and (chosen is None or child.uid in chosen)
-        item = repairs.wanted(parent.key, child, now_s, policy.cooldown_s) if may else None
+        item = repairs.wanted(parent.key, child, now_s, budget) if may else None
         if item is None:
-            cooled_s = repairs.cooled_at(child, policy.cooldown_s)
+            cooled_s = repairs.cooled_at(child, budget)
             if cooled_s is not None:
                 repairing[child.kind] = repairing.get(child.kind, 0) + 1
-                if may and (look_again_s is None or cooled_s < look_again_s):
+                if (may or repairs.is_last(child, budget)) and (look_again_s is None or cooled_s < look_again_s):
                     look_again_s = cooled_s
             continue
         if not asked and room is not None:
@@ -328,6 +348,10 @@ class _Conditions:
         Not whether it flipped: from Paused to TooManyUnhealthy it stays False, and that is news all the same.
         """
         return bool(self._now_of(name)["reason"] == reason != self._before.get(name, {}).get("reason"))
+
+    def had(self, name: str) -> bool:
+        """Whether it was there before."""
+        return name in self._before
 
     def opened(self, name: str) -> bool:
         """Whether that condition was False and is True now."""

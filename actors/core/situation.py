@@ -69,6 +69,8 @@ class AttemptSeen:
     key: str
     asked_s: float
     answered_s: float | None
+    cooled_s: float | None = None
+    """When it has cooled down."""
 
 
 @frozen(kw_only=True)
@@ -89,6 +91,8 @@ class ClusterSeen:
     left_out: frozenset[str] = frozenset()
     """Uids of the sick whom the fleet's own ``reconcile`` does not want repaired; ``failed``: what it raised, or ""."""
     failed: str = ""
+    exhausted: Mapping[str, int] = field(factory=dict)
+    """By uid: those whose attempts are spent, and how many they were."""
     asked: frozenset[str] = frozenset()
     """Keys that the gateway was last told to be wanted."""
     places: int = 0

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from .events import Planned, ReconcileFailed, RepairsAnswered, ValveMoved
+from .events import Fact, Planned, ReconcileFailed, RepairsAnswered, RepairsExhausted, ValveMoved
 from .health import Roll
 from .model import ParentKey, Plan, Policy
 from .valve import limit
 
-__all__ = ["moved", "planned", "reconcile_failed", "repairs_answered", "valve_closed", "valve_moved"]
+__all__ = ["Noted", "moved", "planned", "reconcile_failed", "repairs_answered"]
 
+_SAMPLE_MAX = 5
 _COUNTS = ("healthy", "unhealthy", "unknown", "repairing")
 
 
@@ -51,18 +52,33 @@ def reconcile_failed(parent: ParentKey, plan: Plan) -> ReconcileFailed:
     return ReconcileFailed(parent=str(parent), error=plan.failed_in_a_line, traceback=plan.failed)
 
 
-def valve_closed(plan: Plan) -> bool:
-    """Whether the Plan holds the repairs because too many need one."""
-    condition = next(c for c in plan.status["conditions"] if c["type"] == "RemediationAllowed")
-    return bool(condition["reason"] == "TooManyUnhealthy")
+class Noted:
+    """What a parent's actor has told of what holds its repairs, so that it tells of changes only."""
 
+    __slots__ = ("_closed", "_exhausted")
 
-def valve_moved(parent: ParentKey, roll: Roll, policy: Policy, *, closed: bool) -> ValveMoved:
-    """The valve has closed, or opened."""
-    bound = limit(policy.max_unhealthy, roll.total, policy.eligible_floor)
-    return ValveMoved(
-        parent=str(parent), closed=closed, eligible=len(roll.eligible), limit=bound, total=roll.total
-    )  # fmt: skip
+    def __init__(self) -> None:
+        self._closed = False
+        self._exhausted: frozenset[str] = frozenset()
+
+    def facts(self, parent: ParentKey, plan: Plan, roll: Roll, policy: Policy) -> list[Fact]:
+        """What this Plan changes: whether too many need repair, and who stays unwell after all attempts."""
+        found: list[Fact] = []
+        allowed = next(c for c in plan.status["conditions"] if c["type"] == "RemediationAllowed")
+        closed = allowed["reason"] == "TooManyUnhealthy"
+        if closed != self._closed:
+            self._closed = closed
+            bound, ill = limit(policy.max_unhealthy, roll.total, policy.eligible_floor), len(roll.eligible)
+            found.append(ValveMoved(parent=str(parent), closed=closed, eligible=ill, limit=bound, total=roll.total))
+        told = plan.status.get("exhausted", ())
+        if not told and not self._exhausted:
+            return found
+        exhausted = frozenset(each["incident"] for each in told)
+        if exhausted - self._exhausted:
+            sample = ", ".join(f"{each['kind']}/{each['name']}" for each in told[:_SAMPLE_MAX])
+            found.append(RepairsExhausted(parent=str(parent), children=len(exhausted), sample=sample))
+        self._exhausted = exhausted
+        return found
 
 
 def repairs_answered(parent: ParentKey, answers: Sequence[str]) -> RepairsAnswered:

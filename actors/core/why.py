@@ -310,9 +310,11 @@ def _child(s: Situation, child: Child) -> Shut:
         return Shut(code="waking", text=f"its actor is {s.place.phase}, and {child.name} is to be repaired")
     if child.uid in cluster.skipped:
         return Shut(code="records-skipped", text=f"the record of {child.name} killed its reader twice, and is left out")
+    if (number := cluster.exhausted.get(child.uid)) is not None:
+        return Shut(code="attempts-spent", text=f"{child.name} is not well after {number} attempts to repair it")
     attempt = cluster.attempts.get(child.uid)
-    if attempt is not None and attempt.answered_s is not None:
-        again_s = attempt.answered_s + policy.cooldown_s
+    if attempt is not None and attempt.answered_s is not None and attempt.cooled_s is not None:
+        again_s = attempt.cooled_s
         if s.now_s <= again_s + WEDGED_S:
             text = f"a repair of {child.name} was answered {s.now_s - attempt.answered_s:.0f} s ago, and it is not well yet"
             return Shut(code="cooldown", text=text, since_s=attempt.answered_s, until_s=max(again_s, s.now_s))

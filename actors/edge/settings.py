@@ -299,6 +299,27 @@ class Settings:
         reason="A repair (a reboot, a new machine) takes minutes to show.",
         spec="spec.repair.cooldown",
     )
+    cooldown_max_s: float = setting(
+        FLEET,
+        duration("1s", "24h"),
+        "1h",
+        effect="The cooldown doubles with each attempt at one trouble of a node, up to this.",
+        reason="What has not helped three times is not urgent; an hour keeps a node that nobody looks at from being forgotten.",
+    )
+    max_attempts: int | None = setting(
+        FLEET,
+        whole(1, 1000, off=True),
+        "5",
+        effect=(
+            "A node that stays unwell after so many attempts is not asked for again; a condition of its Cluster and an Event "
+            "on it say so. It has new ones once it has been well for as long as the last one had to cool down."
+        ),
+        reason=(
+            "With the default cooldown five attempts take an hour and a quarter. What they do not help is a person's to look "
+            "at; a sixth reboot only wears it out."
+        ),
+        spec="spec.repair.maxAttempts",
+    )
     min_healthy: int = setting(
         FLEET,
         whole(0, 1_000_000),
@@ -465,6 +486,8 @@ class Settings:
             repair_enabled=self.repair_enabled and self.backend != "none",
             max_unhealthy=self.max_unhealthy,
             cooldown_s=self.cooldown_s,
+            cooldown_max_s=self.cooldown_max_s,
+            attempts_max=self.max_attempts,
             in_flight_max=self.max_in_flight,
         )
 

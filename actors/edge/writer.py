@@ -70,6 +70,9 @@ class KubeStatusWriter:
 
     def record_event(self, parent: ParentKey, uid: str, note: EventNote) -> None:
         """See ``StatusWriter``. What has been said before is counted in the first one's series."""
+        about = note.regarding
+        if about is not None:
+            parent, uid = ParentKey(about.namespace, about.name), about.uid
         with self._lock:
             series = self._correlator.take(parent, uid, note, self._clock.now())
         if series is None:
@@ -113,6 +116,8 @@ class KubeStatusWriter:
 
     def _event(self, parent: ParentKey, uid: str, note: EventNote, series: Series) -> dict[str, Any]:
         ref = self._fleet.parent
+        if note.regarding is not None:
+            ref = next(child.ref for child in self._fleet.children if child.ref.kind == note.regarding.kind)
         regarding = {"apiVersion": ref.api_version, "kind": ref.kind, "name": parent.name, "uid": uid}
         regarding |= {"namespace": parent.namespace} if parent.namespace else {}
         return {

@@ -16,6 +16,7 @@ from ..actor import Behaviour, Cell, Ref
 from ..cluster import ClusterActor
 from ..core.backoff import BreakerState
 from ..core.batch import when_to_send
+from ..core.budget import budget_of
 from ..core.model import Child, Parent, ParentKey
 from ..core.quota import Ledger, reached_s
 from ..core.records import ChildRecords
@@ -230,16 +231,22 @@ def cluster_seen(actor: ClusterActor) -> ClusterSeen:
     roll, repairs = actor._roll, actor._repairs
     eligible = dict(roll.eligible)
     own = actor.plan() if actor._fleet.own is not None else None
+    budget = budget_of(actor._policy, actor.standing)
+    exhausted = repairs.exhausted(eligible, actor.ctx.clock.now(), budget)
     attempts = {}
     for uid, child in eligible.items():
         attempt = repairs._attempts.get(uid)
         if attempt is not None and attempt.incident == child.incident:
-            attempts[uid] = AttemptSeen(key=attempt.key, asked_s=attempt.since_s, answered_s=attempt.answered_s)
+            attempts[uid] = AttemptSeen(
+                key=attempt.key, asked_s=attempt.since_s, answered_s=attempt.answered_s,
+                cooled_s=repairs.cooled_at(child, budget),
+            )  # fmt: skip
     return ClusterSeen(
         missing=tuple(sorted(actor._missing)), debounce_s=actor._debounce.first_s, due_s=actor.due_s,
         writing=actor._target is not None, turned_down=actor.turned_down if actor.ctx.scheduled("write") else None,
         counts={kind: counts.as_tuple() for kind, counts in roll.counts.items()}, eligible=eligible,
-        skipped=frozenset(actor._skipped), attempts=attempts, asked=frozenset(actor._asked), places=repairs.places(eligible),
+        skipped=frozenset(actor._skipped), attempts=attempts, asked=frozenset(actor._asked),
+        places=repairs.places(eligible, exhausted), exhausted=exhausted,
         left_out=own.left_out if own is not None else frozenset(), failed=own.failed_in_a_line if own is not None else "",
     )  # fmt: skip
 

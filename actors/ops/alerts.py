@@ -103,6 +103,13 @@ ALERTS: tuple[Alert, ...] = (
         "spec.repair.maxUnhealthy.",
     ),
     Alert(
+        name="MusterRepairsExhausted", lasts="0m", severity="warning",
+        expr="muster_children_exhausted > 0",
+        text="{{ $value }} nodes stay unwell after all attempts to repair them, and are not asked for again.",
+        todo="The condition RepairsExhausted and status.exhausted of their parents name them: kubectl get mcl -A -o yaml. "
+        "Repairs do not help them; somebody has to look. Once such a node has been well for a while it has new attempts.",
+    ),
+    Alert(
         name="MusterFleetValveClosed", lasts="5m", severity="critical",
         expr="muster_fleet_valve_closed > 0",
         text="No repair leaves: too many children of all parents need one at once.",

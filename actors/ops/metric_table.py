@@ -176,6 +176,12 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
         ),
         _gauge("muster_children", "Children of all parents, by state.", "kind", "state", statistic="children"),
         _gauge(
+            "muster_children_exhausted",
+            "Children that stay unwell after all attempts to repair them, and are not asked for again.",
+            statistic="exhausted",
+        ),
+        _counter("muster_exhaustions_total", "How often a parent had children more of which that is so."),
+        _gauge(
             "muster_fleet_valve_closed",
             "1 while all calls are held because too many children of all parents need repair at once.",
             statistic="fleet_held",

@@ -118,6 +118,7 @@ def _records(store: RecordStore) -> dict[str, Any]:
     Distinct conditions are few, so they are tallied first and looked at afterwards: half the time at 10,000 parents.
     """
     states = [state.value for state in State]
+    exhausted = 0
     children = {kind: dict.fromkeys(states, 0) for kind in store.children}
     tally: Counter[tuple[str, str, str]] = Counter()
     for parent in list(store.parents.values()):
@@ -127,6 +128,7 @@ def _records(store: RecordStore) -> dict[str, Any]:
                 sums = children[each["kind"]]
                 for state in states:
                     sums[state] += each[state]
+            exhausted += len(status.get("exhausted", ()))
             tally.update([(each["type"], each["status"], each["reason"]) for each in status.get("conditions", ())])
         except (KeyError, TypeError):
             continue  # not as we write it: somebody else's, until the next write
@@ -135,8 +137,8 @@ def _records(store: RecordStore) -> dict[str, Any]:
         if value in conditions.get(name, ()):
             conditions[name][value] += count
     held = sum(count for (_, _, reason), count in tally.items() if reason == "TooManyUnhealthy")
-    return {"children": children, "conditions": conditions, "valve_closed": held}
+    return {"children": children, "conditions": conditions, "valve_closed": held, "exhausted": exhausted}
 
 
-CONDITIONS = ("Ready", "Available", "RemediationAllowed", "BackendReachable", "Paused")
+CONDITIONS = ("Ready", "Available", "RemediationAllowed", "BackendReachable", "Paused", "RepairsExhausted")
 """Those that a reconcile puts. A status may hold others of other writers, and their names are no business of a label."""

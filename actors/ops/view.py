@@ -108,6 +108,8 @@ def told(fact: Fact) -> str:
         case events.ValveMoved():
             what = "repairs held" if fact.closed else "repairs go on"
             return f"{fact.parent}: {what}, {fact.eligible} of {fact.total} need repair, the limit is {fact.limit}"
+        case events.RepairsExhausted():
+            return f"{fact.parent}: {fact.children} not well after all attempts: {fact.sample}"
         case events.FleetValveMoved():
             what = "all repairs held" if fact.closed else "repairs go on"
             return f"{what}: {fact.eligible} of all {fact.total} need repair, the limit is {fact.limit}"

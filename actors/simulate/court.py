@@ -7,7 +7,7 @@ watchers'. ``Court`` calls the oracles, counts how often each had something to j
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from attrs import frozen
 
@@ -156,6 +156,9 @@ class Oracle:
         return self.stage.world.clock.now_s
 
 
+Kind = TypeVar("Kind", bound=Oracle)
+
+
 class Court:
     """All oracles of one run."""
 
@@ -196,6 +199,10 @@ class Court:
         if len(self.breaches) < BREACHES_KEPT:
             now = self.stage.world.clock.now()
             self.breaches.append(Breach(now, oracle.name, oracle.promise, text))
+
+    def oracle(self, kind: type[Kind]) -> Kind:
+        """The one of that class."""
+        return next(each for each in self.oracles if isinstance(each, kind))
 
     def policy(self, parent: ParentKey) -> Policy:
         """The settings in force for that parent, by what has been delivered."""

@@ -7,8 +7,6 @@ a script made so that one certain defence is needed, which a swarm needs too rar
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import evolve
 
 from ..core.model import Policy, Share
@@ -38,7 +36,7 @@ def draw_script(seed: int, faults: tuple[str, ...] | None = None) -> Script:
 def _swarming(seed: int, faults: tuple[str, ...] | None) -> Script:
     draw = Draw("script", seed)
     clusters = _clusters(draw)
-    settings = evolve(_settings(Draw("settings", seed), seed), **_holding(Draw("holding", seed)))
+    settings = _held(_settings(Draw("settings", seed), seed), Draw("holding", seed))
     chaos_s = float(draw.pick((40, 60, 60, 90, 120)))
     nodes = tuple(
         f"{name}-{letter}{n}" for name, compute, storage in clusters
@@ -110,9 +108,14 @@ def _settings(draw: Draw, seed: int) -> StageSettings:
     )
 
 
-def _holding(draw: Draw) -> dict[str, Any]:
-    """Settings of what holds repairs, drawn apart so that the others are what they were before these came."""
-    return {"fleet_share": draw.pick((ALL,) * 7 + (Share(percent=50.0),))}
+def _held(settings: StageSettings, draw: Draw) -> StageSettings:
+    """What holds repairs, drawn apart so that the other settings are what they were before these came."""
+    fleet_share = draw.pick((ALL,) * 7 + (Share(percent=50.0),))
+    cooldown_max_s = draw.pick((0.0, 0.0, 0.0, 2.0, 4.0)) * settings.policy.cooldown_s
+    policy = evolve(
+        settings.policy, cooldown_max_s=cooldown_max_s, attempts_max=draw.pick((None, None, None, None, 1, 2, 3))
+    )
+    return evolve(settings, fleet_share=fleet_share, policy=policy)
 
 
 def _swarm(draw: Draw) -> tuple[str, ...]:

@@ -35,3 +35,26 @@ def _everybody_at_once(draw: Draw) -> Script:
         chaos_s=140.0, fleet_share=draw.pick((Share(percent=50.0), Share(absolute=2))),
         policy={"max_unhealthy": Share(percent=50.0)},
     )  # fmt: skip
+
+
+@drill("sick-for-good", "repairs do not help some nodes: the last attempt, a new process, and a time of health")
+def _sick_for_good(draw: Draw) -> Script:
+    """With three attempts that wait 5, 10 and 10 s. One node is sick throughout, one is well for a moment after its last
+    attempt, and one for long enough to begin anew; the process is killed once all is told.
+    """
+    at_s, most = draw.between(4.0, 6.0), draw.pick((3, 4))
+    told_s = at_s + draw.between(45.0, 50.0)
+    well_s = at_s + draw.between(70.0, 74.0)
+    return plain(
+        draw, [("c0", 6, 1), ("c1", 3, 0)],
+        [
+            *(Step(at_s, "stubborn", (f"c0-n{n}", 30), "B11") for n in range(3)),
+            Step(at_s + 12.0, "recover", ("c0-n1",)),
+            Step(at_s + 13.0, "fail", ("c0-n1",)),
+            Step(at_s + 1.0, "fail", ("c1-n0",)),
+            Step(told_s, "kill", (2.0,), "P6"),
+            Step(well_s, "recover", ("c0-n2",)),
+            Step(well_s + draw.between(14.0, 16.0), "stubborn", ("c0-n2", 30), "B11"),
+        ],
+        chaos_s=150.0, policy={"attempts_max": most, "cooldown_max_s": 10.0},
+    )  # fmt: skip

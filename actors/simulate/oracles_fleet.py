@@ -73,6 +73,10 @@ class FleetHeld(Oracle):
         """Whether the valve may be closed, by all that is known."""
         return self.over_s is not None or self.now <= self.until_s + SETTLED_S + 4 * LOOK_EVERY_S
 
+    def why_open(self) -> str:
+        """Why the valve cannot be closed; "" if it may be: too many are in trouble, or were a while ago."""
+        return "" if self.shut() or self.exceeded() else f"{self.counts()} are within"
+
     def _look(self) -> None:
         if self.exceeded():
             if self.over_s is None:

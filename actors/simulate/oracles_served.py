@@ -191,6 +191,7 @@ class AskedSoon(Oracle):
         self._items: dict[str, Item] = {}
         self._answered_s: dict[tuple[ParentKey, str, str], float] = {}
         self._news_s: dict[ParentKey, float] = {}
+        self._attempts: dict[tuple[ParentKey, str], int] = {}
         self.court.on_material.append(lambda parent, kind: self._news(parent))
         self.stage.listen(ActorRestarted, self._restarted)
         self.court.hear(RepairsWanted, self._wish)
@@ -199,7 +200,7 @@ class AskedSoon(Oracle):
         self.stage.world.after(LOOK_EVERY_S, self._look)
 
     def begin_life(self) -> None:
-        for memory in (self._wanted, self._items, self._answered_s, self._news_s):
+        for memory in (self._wanted, self._items, self._answered_s, self._news_s, self._attempts):
             memory.clear()
 
     def _news(self, parent: ParentKey) -> None:
@@ -226,6 +227,7 @@ class AskedSoon(Oracle):
                 item = self._items.get(key)  # perhaps it was withdrawn while it was under way
                 if item is not None and answer is not ItemAnswer.WITHDRAWN:
                     self._answered_s[parent, item.uid, item.incident] = message.at_s
+                    self._attempts[parent, item.uid] = self._attempts.get((parent, item.uid), 0) + 1
             self._news(parent)
 
     def _look(self) -> None:
@@ -247,14 +249,24 @@ class AskedSoon(Oracle):
             )
             if waits or why_held(self.court, parent):
                 continue
-            self._judge(parent, policy.cooldown_s)
+            self._judge(parent, max(policy.cooldown_s, policy.cooldown_max_s))
 
     def _judge(self, parent: ParentKey, cooldown_s: float) -> None:
         asked = {(item.uid, item.incident) for item in self._wanted.get(parent, {}).values()}
         for child in self.court.mirror.in_trouble[parent].values():
             self.exercised += 1
+            if self._spent(parent, child):
+                continue
             if (child.uid, child.incident) not in asked and self._cooled(parent, child, cooldown_s):
                 self.no(f"{child.name} is in trouble and may be repaired, and {parent} does not ask for it")
+
+    def _spent(self, parent: ParentKey, child: Child) -> bool:
+        """Whether it may have had all its attempts."""
+        most = self.court.policy(parent).attempts_max
+        if most is None:
+            return False
+        told = (self.stage.status(parent) or {}).get("exhausted", ())
+        return self._attempts.get((parent, child.uid), 0) >= most or any(each["name"] == child.name for each in told)
 
     def _cooled(self, parent: ParentKey, child: Child, cooldown_s: float) -> bool:
         answered_s = self._answered_s.get((parent, child.uid, child.incident))

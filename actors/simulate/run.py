@@ -31,6 +31,7 @@ from .faults_process import heal_process, moment
 from .faults_process import install as install_process
 from .oracles_answers import ANSWER_ORACLES
 from .oracles_backend import BACKEND_ORACLES
+from .oracles_budget import BUDGET_ORACLES
 from .oracles_fleet import FLEET_ORACLES, mend
 from .oracles_process import PROCESS_ORACLES
 from .oracles_reading import READING_ORACLES
@@ -47,7 +48,7 @@ __all__ = ["ORACLES", "Result", "Run", "collected_at_the_end", "play"]
 
 ORACLES = (
     *STATUS_ORACLES, *BACKEND_ORACLES, *SERVED_ORACLES, *ANSWER_ORACLES, *WRITE_ORACLES, *READING_ORACLES, *PROCESS_ORACLES,
-    *WHY_ORACLES, *FLEET_ORACLES,
+    *WHY_ORACLES, *FLEET_ORACLES, *BUDGET_ORACLES,
 )  # fmt: skip
 REST_S = 60.0
 POLL_S = 5.0
@@ -193,7 +194,7 @@ class Run:
             stage.touch(CLUSTERS, parent.name, {"metadata": {"finalizers": None}})
             stage.configure(parent.name, {
                 "paused": None, "minHealthy": 0, "heartbeatTimeout": None, "debounce": None,
-                "repair": {"maxUnhealthy": "100%", "enabled": True, "cooldown": None},
+                "repair": {"maxUnhealthy": "100%", "enabled": True, "cooldown": None, "maxAttempts": 1000},
             })  # fmt: skip
             stage.configure(parent.name, {"minHealthy": 1})  # a new generation lets a quarantined parent out
         mend(stage)
@@ -273,7 +274,7 @@ class Run:
         writing_s = 30.0 + 22.0  # a refused status is tried again within 30 s; a Retry-After
         calling_s = settings.breaker_max_s + settings.retry_max_s + 20.0 + 2 * self._cold_s()
         rounds_s = 3 * (
-            settings.policy.cooldown_s + settings.heal_after_s + drain_s
+            max(settings.policy.cooldown_s, settings.policy.cooldown_max_s) + settings.heal_after_s + drain_s
         )  # repairs that failed or did not help
         silence_s = 0.0 if not self.script.beat_s else 2.5 * self.script.beat_s + 10.0
         restart_s = 60.0  # the last restart of an actor, a wedge, a process

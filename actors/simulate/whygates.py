@@ -15,6 +15,7 @@ from ..core.why import Answer
 from ..gateway import BatchGatewayActor
 from ..insight.collector import behaviour_of
 from .court import actor_of
+from .oracles_budget import AttemptsBounded
 from .oracles_fleet import FleetHeld
 from .whyworld import EPS_S, LATE_S, WhyWorld
 
@@ -210,17 +211,19 @@ class WhyGates(WhyWorld):
         """So many are asked for, or cool down."""
         key = answer.situation.key
         policy = self.court.policy(key)
-        cooling = sum(1 for at_s in self.answered.values() if at_s + policy.cooldown_s >= self.now - EPS_S)
+        cooled_s = self.now - max(policy.cooldown_s, policy.cooldown_max_s) - EPS_S
+        cooling = sum(1 for at_s in self.answered.values() if at_s >= cooled_s)
         flying = sum(1 for _, call in self.flying.values() for item in call.items if item.parent == key)
-        taken = len(self.asked.get(key, ())) + cooling + max(flying, len(self.flying))
+        taken = len(self.asked.get(key, ())) + cooling + max(flying, len(self.flying)) + len(self.refused)
         most = policy.in_flight_max
         if self.mail("gateway") or "gateway" in self.down:
             return ""  # what it has asked for has not been read
         return "" if most is not None and taken >= most else f"{taken} are under way, {most} may be"
 
     def cooldown(self, answer: Answer) -> str:
-        """An answer came within the cooldown."""
-        cooldown_s = self.court.policy(answer.situation.key).cooldown_s
+        """An answer came within the cooldown, at its longest."""
+        policy = self.court.policy(answer.situation.key)
+        cooldown_s = max(policy.cooldown_s, policy.cooldown_max_s)
         last_s = max(self.answered.values(), default=-math.inf)
         return "" if last_s >= self.now - cooldown_s - LATE_S - EPS_S else f"the last answer came at {last_s}"
 
@@ -288,11 +291,6 @@ class WhyGates(WhyWorld):
         """It has asked for something."""
         return "" if self.asked.get(answer.situation.key) else "it has asked for nothing"
 
-    def fleet_valve(self, answer: Answer) -> str:
-        """Too many of all are in trouble by the delivered records, or were a while ago."""
-        oracle = next(each for each in self.court.oracles if isinstance(each, FleetHeld))
-        return "" if oracle.shut() or oracle.exceeded() else f"{oracle.counts()} are within"
-
     def queued(self, answer: Answer) -> str:
         """Nothing holds the next call: it leaves at this instant, or has just left."""
         if not self.asked.get(answer.situation.key):
@@ -335,5 +333,6 @@ _PREDICATES: dict[str, Callable[[WhyGates, Answer], str]] = {
     "retry": WhyGates.retry, "search": WhyGates.search, "cold-start": WhyGates.cold_start,
     "throttled": WhyGates.throttled_, "breaker": WhyGates.breaker, "calls-max": WhyGates.calls_max,
     "quota": WhyGates.quota, "batch-window": WhyGates.batch_window, "queued": WhyGates.queued,
-    "fleet-valve": WhyGates.fleet_valve,
+    "fleet-valve": lambda world, answer: world.court.oracle(FleetHeld).why_open(),
+    "attempts-spent": lambda world, answer: world.court.oracle(AttemptsBounded).why_left(answer.situation.key),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.core.budget import Budget
 from actors.core.builtin import MUSTER_FLEET
 from actors.core.health import Roll
 from actors.core.model import Child, Now, Parent, ParentKey, ParentSpec, Plan, Policy, Share
@@ -48,7 +49,7 @@ class Scene:
         self.parent = Parent(kind="Cluster", key=HOME, uid="p", version=1, generation=1, spec=spec, status={})
         self.policy = Policy().over(spec)
         for n, child in enumerate(list(self.roll.eligible.values())[:answered]):
-            item = self.repairs.wanted(HOME, child, 50.0, 0.0)
+            item = self.repairs.wanted(HOME, child, 50.0, Budget(cooldown_s=0.0))
             assert item is not None
             self.repairs.record((item,))
             if n % 2:

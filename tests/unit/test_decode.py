@@ -206,7 +206,7 @@ def test_a_parent_is_read_and_its_bad_fields_are_named() -> None:
         kind="Cluster", metadata__generation=4, metadata__deletionTimestamp="2026-01-01T00:00:00Z",
         spec={
             "heartbeatTimeout": "90s", "minHealthy": 3, "paused": True, "debounce": {"quiet": "x", "max": "2s"},
-            "repair": {"enabled": False, "maxUnhealthy": "30%", "cooldown": "1m30s", "maxInFlight": 0},
+            "repair": {"enabled": False, "maxUnhealthy": "30%", "cooldown": "1m30s", "maxInFlight": 0, "maxAttempts": 4},
         },
     )  # fmt: skip
 
@@ -218,6 +218,7 @@ def test_a_parent_is_read_and_its_bad_fields_are_named() -> None:
     spec = record.spec
     assert (spec.heartbeat_timeout_s, spec.min_healthy, spec.paused, spec.debounce_max_s) == (90.0, 3, True, 2.0)
     assert (spec.repair_enabled, spec.max_unhealthy, spec.cooldown_s) == (False, Share(percent=30.0), 90.0)
+    assert spec.attempts_max == 4
     assert (spec.debounce_quiet_s, spec.in_flight_max) == (None, None)
     assert [problem.partition(":")[0] for problem in spec.problems] == [
         "spec.debounce.quiet",

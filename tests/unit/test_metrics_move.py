@@ -21,7 +21,7 @@ from actors.actor import Behaviour as Actor
 from actors.actor import Cell
 from actors.core import events
 from actors.core.events import Fact, StatusFailed
-from actors.core.model import EventNote, ParentKey, Share
+from actors.core.model import EventNote, ParentKey, Policy, Share
 from actors.core.quantity import Quota
 from actors.edge.dispatcher import ThreadDispatcher
 from actors.edge.settings import Settings
@@ -97,7 +97,10 @@ def drive_processes(watcher: Watcher) -> None:
 def drive_fleet(watcher: Watcher) -> None:
     """One fleet with a scarce quota and a backend that throttles and then fails, looked at every few milliseconds."""
     for quota in (Quota(2, 1.0), Quota(3, 1.0)):
-        fleet = SimulatedFleet(1, quota=quota, batch_max=2, cold_start_s=2.0, idle_s=5.0, breaker_failures=2)
+        policy = Policy(attempts_max=1, cooldown_s=5.0)
+        fleet = SimulatedFleet(
+            1, quota=quota, policy=policy, batch_max=2, cold_start_s=2.0, idle_s=5.0, breaker_failures=2
+        )
 
         def look(fleet: SimulatedFleet = fleet) -> None:
             watcher.see(families(snapshot(fleet.system, {})))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from actors.core.budget import Budget
 from actors.core.builtin import MUSTER_FLEET
 from actors.core.fleet import PAYLOAD, Field
 from actors.core.health import Roll
@@ -63,7 +64,7 @@ def test_a_word_that_is_none_is_refused(word: str) -> None:
 
 
 def test_the_built_in_template_gives_what_repairs_make_by_themselves() -> None:
-    by_hand = Repairs("batchRepair").wanted(KEY, CHILD, 0.0, 1.0)
+    by_hand = Repairs("batchRepair").wanted(KEY, CHILD, 0.0, Budget(cooldown_s=1.0))
 
     assert by_hand is not None
     assert by_hand.payload == compiled(PAYLOAD, ())(CHILD, KEY, by_hand.key)

@@ -272,6 +272,51 @@ def test_the_backends_state_is_a_condition_of_its_own() -> None:
     assert scene.condition("Ready") == ("True", "Ready")
 
 
+def test_who_stays_unwell_after_all_attempts_is_told_of_and_left() -> None:
+    """Once, to the parent and on the child; a status that never needed it goes without."""
+    scene = Scene(*sick(2, 4), attempts_max=1, cooldown_s=10.0)
+    asked = scene.look().repairs
+    assert "exhausted" not in scene.parent.status
+    for item in asked:
+        scene.repairs.answered(item.key, 1000.0)
+    waiting = scene.look(Now(1005.0, 0.0))
+    assert (waiting.look_again_at_s, waiting.status["repairing"]) == (1010.0, 2)
+
+    plan = scene.look(Now(1010.0, 0.0))
+    assert (names(plan), plan.look_again_at_s, plan.status["repairing"]) == ([], None, 0)
+    assert scene.condition("RepairsExhausted") == ("True", "AttemptsSpent")
+    assert [each["name"] for each in plan.status["exhausted"]] == ["n0", "n1"]
+    assert [(note.reason, note.regarding.name if note.regarding else "") for note in plan.events] == [
+        ("RepairsExhausted", ""), ("RepairsExhausted", "n0"), ("RepairsExhausted", "n1"),
+    ]  # fmt: skip
+    assert scene.look(Now(2000.0, 0.0)).events == ()
+
+    scene.roll.put(compute("n0"))
+    scene.roll.put(compute("n1"))
+    plan = scene.look(Now(2001.0, 0.0))
+    assert scene.condition("RepairsExhausted") == ("False", "WithinBudget")
+    assert (plan.status["exhausted"], plan.events) == ([], ())
+
+
+def test_the_end_of_the_last_attempt_is_timed_although_repairs_are_held() -> None:
+    scene = Scene(*sick(1, 3), attempts_max=1, cooldown_s=10.0)
+    (item,) = scene.look().repairs
+    scene.repairs.answered(item.key, 1000.0)
+    scene.spec(paused=True)
+    assert scene.look(Now(1005.0, 0.0)).look_again_at_s == 1010.0
+    scene.look(Now(1010.0, 0.0))
+    assert scene.condition("RepairsExhausted") == ("True", "AttemptsSpent")
+
+
+def test_the_exhausted_leave_their_places_to_others() -> None:
+    scene = Scene(*sick(1, 3), attempts_max=1, cooldown_s=10.0, in_flight_max=1)
+    (item,) = scene.look().repairs
+    scene.repairs.answered(item.key, 1000.0)
+    scene.roll.put(compute("n1", healthy=False))
+    assert names(scene.look(Now(1005.0, 0.0))) == []
+    assert names(scene.look(Now(1010.0, 0.0))) == ["n1"]
+
+
 def test_the_valve_over_all_parents_is_told_and_takes_nothing_back() -> None:
     """The gateway holds the calls; what is asked for keeps its place. Whoever needs nothing is not held."""
     scene = Scene(compute("a", healthy=False), compute("b"))

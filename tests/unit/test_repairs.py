@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from actors.core.budget import Budget
 from actors.core.keys import item_key
 from actors.core.model import Child, Item, ParentKey
 from actors.core.repairs import Repairs
 
 HOME = ParentKey("default", "c1")
 COOLDOWN_S = 100.0
+BUDGET = Budget(cooldown_s=COOLDOWN_S)
 
 
 def node(since: str = "t0", uid: str = "a") -> Child:
@@ -21,7 +23,7 @@ class Desk:
         self.repairs = Repairs("fix")
 
     def look(self, now_s: float, child: Child | None = None) -> Item | None:
-        return self.repairs.wanted(HOME, child or node(), now_s, COOLDOWN_S)
+        return self.repairs.wanted(HOME, child or node(), now_s, BUDGET)
 
     def ask(self, now_s: float, child: Child | None = None) -> Item:
         item = self.look(now_s, child)
@@ -63,7 +65,7 @@ def test_an_answered_attempt_cools_down_and_then_comes_a_new_round() -> None:
     desk.repairs.answered(first.key, 10.0)
 
     assert desk.look(109.9) is None
-    assert desk.repairs.cooled_at(node(), COOLDOWN_S) == 110.0
+    assert desk.repairs.cooled_at(node(), BUDGET) == 110.0
     assert desk.repairs.asked(node())
     second = desk.ask(110.0)
     assert second.key != first.key
@@ -81,7 +83,7 @@ def test_a_new_incident_does_not_wait_for_the_old_ones_cooldown() -> None:
     assert second.key != first.key
     assert not second.retry
     assert second.since_s == 20.0
-    assert desk.repairs.cooled_at(node("t1"), COOLDOWN_S) is None
+    assert desk.repairs.cooled_at(node("t1"), BUDGET) is None
 
 
 def test_an_answer_to_an_older_attempt_changes_nothing() -> None:

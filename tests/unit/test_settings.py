@@ -66,7 +66,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (settings.batch_max, settings.batch_quiet_s) == (100, 0.05)
     assert settings.max_unhealthy == Share(percent=50.0)
     assert settings.heartbeat_timeout_s is None
-    assert settings.policy == Policy()
+    assert settings.policy == Policy(cooldown_max_s=3600.0, attempts_max=5)
+    assert settings.max_unhealthy_fleet == Share(percent=50.0)
 
 
 def test_the_page_of_settings_is_in_step_with_the_table() -> None:
@@ -295,11 +296,13 @@ def test_the_policy_is_what_the_settings_say() -> None:
     flags = {
         "heartbeat-timeout": "60s", "debounce": "1s", "debounce-max": "3s", "min-healthy": "4", "repair-enabled": "false",
         "max-unhealthy": "7", "cooldown": "9m", "max-in-flight": "5",
+        "cooldown-max": "2h", "max-attempts": "off",
     }  # fmt: skip
 
     assert load(flags).settings.policy == Policy(
         heartbeat_timeout_s=60.0, debounce_quiet_s=1.0, debounce_max_s=3.0, min_healthy=4, repair_enabled=False,
         max_unhealthy=Share(absolute=7), cooldown_s=540.0, in_flight_max=5,
+        cooldown_max_s=7200.0, attempts_max=None,
     )  # fmt: skip
 
 

@@ -125,8 +125,11 @@ SHUT: dict[str, Change] = {
     "deleting": lambda s: evolve(s, parent=evolve(PARENT, deleting=True)),
     "valve": of("policy", max_unhealthy=Share(absolute=0)),
     "own-reconcile": both(UNASKED, of("cluster", left_out=frozenset({"uid-sick"}))),
+    "attempts-spent": of("cluster", exhausted={SICK.uid: 5}),
     "max-in-flight": both(UNASKED, of("policy", in_flight_max=1), of("cluster", places=1)),
-    "cooldown": of("cluster", attempts={SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=950.0)}),
+    "cooldown": of(
+        "cluster", attempts={SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=950.0, cooled_s=1250.0)}
+    ),
     "not-asked": UNASKED,
     "gateway-held": both(of("gateway", items={}), of("gateway_actor", mailbox=1)),
     "call-in-flight": item(place="flying", call_s=999.0, call_until_s=1014.0),
@@ -216,8 +219,8 @@ def test_children_at_the_first_gate_are_counted_and_the_soonest_speaks() -> None
     other = node("other", False)
     s = situation()
     attempts = {
-        SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=990.0),
-        other.uid: AttemptSeen(key="j", asked_s=900.0, answered_s=950.0),
+        SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=990.0, cooled_s=1290.0),
+        other.uid: AttemptSeen(key="j", asked_s=900.0, answered_s=950.0, cooled_s=1250.0),
     }
     assert s.cluster is not None
     status = {**STATUS, "kinds": [{"kind": "Node", "healthy": 1, "unhealthy": 2, "unknown": 0}]}
@@ -236,7 +239,7 @@ def test_the_gates_of_the_other_children_are_told_too() -> None:
     """Of five nodes two are repaired and three wait for the quota: the first gate alone would hide those three."""
     waits = [node(f"waits-{number}", False) for number in range(3)]
     s = situation()
-    attempts = {SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=950.0)}
+    attempts = {SICK.uid: AttemptSeen(key="k", asked_s=900.0, answered_s=950.0, cooled_s=1250.0)}
     attempts |= {each.uid: AttemptSeen(key=each.uid, asked_s=990.0, answered_s=None) for each in waits}
     children = {each.uid: each for each in (SICK, *waits)}
     items = {each.uid: ItemSeen(key=each.uid, place="ready", at_s=999.0) for each in waits}

@@ -101,6 +101,7 @@ class Memory:
             events.RecordSkipped: keep,
             events.ValveMoved: keep,
             events.FleetValveMoved: keep,
+            events.RepairsExhausted: keep,
             events.BreakerMoved: keep,
             events.BackendPaused: keep,
             events.FuseTripped: keep,

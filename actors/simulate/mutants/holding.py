@@ -1,14 +1,22 @@
-"""Planted in what holds repairs beyond one parent's counts: the valve over all parents (``core.fleet_valve``, ``gateway``)."""
+"""Planted in what holds repairs beyond one parent's counts: the valve over all parents (``core.fleet_valve``, ``gateway``),
+and the budget of attempts (``core.budget``, ``core.repairs``).
+"""
 
 # ruff: noqa: ARG001 - a replacement keeps its original's signature, used or not
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attrs import evolve
+
 from ...core.asking import Asker
+from ...core.budget import Budget
 from ...core.events import FleetValveMoved
 from ...core.fleet_valve import FleetValve
+from ...core.model import Child, EventNote, Policy
+from ...core.repairs import Repairs, _Attempt
 from ...gateway import BatchGatewayActor
 from .planting import Bed
 
@@ -68,3 +76,61 @@ def _(original: Any) -> Any:
         valve.why = why
 
     return tell_state
+
+
+# --- attempts ---------------------------------------------------------------------------------------------------------
+@bed.single(
+    "attempts-have-no-end", breaks="I14", at="actors.core.repairs:Repairs.exhausted", needs=("B11",),
+    what="a child that no repair helps is repaired again and again",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def exhausted(self: Repairs, eligible: Mapping[str, Child], now_s: float, budget: Budget) -> dict[str, int]:
+        return {}
+
+    return exhausted
+
+
+@bed.single(
+    "cooldown-does-not-grow", breaks="I14", at="actors.core.budget:Budget.wait_s", needs=("B11",),
+    what="each attempt waits for as long as the first",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def wait_s(self: Budget, number: int) -> float:
+        return float(original(self, 1))
+
+    return wait_s
+
+
+@bed.single(
+    "moment-of-health-is-a-new-budget", breaks="I14", at="actors.core.repairs:_Attempt.rest_s", needs=("B11",),
+    what="a child that is well for a moment after each repair has all its attempts again",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def rest_s(self: _Attempt, now_s: float) -> float:
+        rested_s = float(original(self, now_s))
+        return rested_s * 1e6
+
+    return rest_s
+
+
+@bed.single(
+    "exhausted-are-forgotten-with-the-process", breaks="I14", at="actors.core.reconcile:budget_of", needs=("B11", "P6"),
+    what="a new process does not read in the status whose attempts are spent",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def budget_of(policy: Policy, status: Mapping[str, Any]) -> Budget:
+        budget: Budget = original(policy, status)
+        return evolve(budget, spent={})
+
+    return budget_of
+
+
+@bed.single(
+    "exhausted-children-hear-nothing", breaks="I14", at="actors.core.reconcile:notes", needs=("B11",),
+    what="no Event on a child says that its attempts are spent",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def notes(children: Iterable[tuple[Child, int]], known: Mapping[str, int]) -> list[EventNote]:
+        return []
+
+    return notes

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from itertools import count
 from typing import Any
 
 from attrs import evolve
 
+from ...core.budget import Budget
 from ...core.health import Roll
 from ...core.keys import item_key
 from ...core.model import Child, Item, Parent, ParentKey, Policy, Share
@@ -90,9 +92,12 @@ def _(original: Any) -> Any:
     what="the valve is shown in the status, and repairs go on however many are unwell",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def repairs(parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool) -> _Found:
+    def repairs(
+        parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool, budget: Budget,
+        exhausted: Container[str],
+    ) -> _Found:  # fmt: skip
         unheld = policy.repair_enabled and not parent.spec.paused and not parent.deleting
-        found: _Found = original(parent, children, policy, now_s, unheld)
+        found: _Found = original(parent, children, policy, now_s, unheld, budget, exhausted)
         return found
 
     return repairs
@@ -115,8 +120,13 @@ def _(original: Any) -> Any:
     what="a valve that closes leaves in the queue what was asked before",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def repairs(parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool) -> _Found:
-        found: _Found = original(parent, children, policy, now_s, allowed or children.repairs.open_count > 0)
+    def repairs(
+        parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool, budget: Budget,
+        exhausted: Container[str],
+    ) -> _Found:  # fmt: skip
+        found: _Found = original(
+            parent, children, policy, now_s, allowed or children.repairs.open_count > 0, budget, exhausted
+        )
         return found
 
     return repairs
@@ -127,8 +137,11 @@ def _(original: Any) -> Any:
     what="spec.paused is shown in the status, and repairs go on",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def repairs(parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool) -> _Found:
-        found: _Found = original(parent, children, policy, now_s, allowed or parent.spec.paused)
+    def repairs(
+        parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool, budget: Budget,
+        exhausted: Container[str],
+    ) -> _Found:  # fmt: skip
+        found: _Found = original(parent, children, policy, now_s, allowed or parent.spec.paused, budget, exhausted)
         return found
 
     return repairs
@@ -139,8 +152,11 @@ def _(original: Any) -> Any:
     what="a parent that waits for its finalizers is repaired for",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def repairs(parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool) -> _Found:
-        found: _Found = original(parent, children, policy, now_s, allowed or parent.deleting)
+    def repairs(
+        parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool, budget: Budget,
+        exhausted: Container[str],
+    ) -> _Found:  # fmt: skip
+        found: _Found = original(parent, children, policy, now_s, allowed or parent.deleting, budget, exhausted)
         return found
 
     return repairs
@@ -152,8 +168,8 @@ def _(original: Any) -> Any:
     what="a child that is not well at the moment of the answer is repaired again at once",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def wanted(self: Repairs, parent: ParentKey, child: Child, now_s: float, cooldown_s: float) -> Item | None:
-        item: Item | None = original(self, parent, child, now_s, 0.0)
+    def wanted(self: Repairs, parent: ParentKey, child: Child, now_s: float, budget: Budget) -> Item | None:
+        item: Item | None = original(self, parent, child, now_s, evolve(budget, cooldown_s=0.0, cooldown_max_s=0.0))
         return item
 
     return wanted
@@ -212,8 +228,13 @@ def _(original: Any) -> Any:
     what="spec.repair.maxInFlight bounds nothing",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def repairs(parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool) -> _Found:
-        found: _Found = original(parent, children, evolve(policy, in_flight_max=None), now_s, allowed)
+    def repairs(
+        parent: Parent, children: Children, policy: Policy, now_s: float, allowed: bool, budget: Budget,
+        exhausted: Container[str],
+    ) -> _Found:  # fmt: skip
+        found: _Found = original(
+            parent, children, evolve(policy, in_flight_max=None), now_s, allowed, budget, exhausted
+        )
         return found
 
     return repairs

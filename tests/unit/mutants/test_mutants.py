@@ -343,6 +343,11 @@ PROBES: dict[str, Callable[[], Any]] = {
     "fleet-valve-opens-at-once": lambda: probe_drill("everybody-at-once"),
     "fleet-valve-does-not-begin-anew": lambda: probe_drill("everybody-at-once"),
     "fleet-valve-is-told-to-nobody": lambda: probe_drill("everybody-at-once"),
+    "attempts-have-no-end": lambda: probe_drill("sick-for-good"),
+    "cooldown-does-not-grow": lambda: probe_drill("sick-for-good"),
+    "moment-of-health-is-a-new-budget": lambda: probe_drill("sick-for-good"),
+    "exhausted-are-forgotten-with-the-process": lambda: probe_drill("sick-for-good"),
+    "exhausted-children-hear-nothing": lambda: probe_drill("sick-for-good"),
 }
 
 
