@@ -16,6 +16,7 @@ status is on the parent itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import evolve
@@ -63,6 +64,7 @@ REFUSED_FIRST_S = 1.0  # RBAC and CRDs may be a moment late after a server's sta
 REFUSED_RETRY_S = 30.0  # else a status the server refuses is somebody's to mend: doubles up to this
 AUDIT_PERIOD_S = 1800.0  # the counts against a recount; arbitrary: they differ only if there is a bug
 WISHES_KEPT = 3  # one is written, one may follow before the answer is here, one is new; beyond, an echo costs a look
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 PASSIVATE_PATIENCE_S = 5.0  # for the watchers' last mail; else stay awake
 
 
@@ -73,16 +75,16 @@ class ClusterActor(Behaviour):
     """
 
     __slots__ = (
-        "_asked", "_awaiting", "_backend", "_cause", "_child_kinds", "_closing", "_conflicts", "_debounce", "_defaults",
-        "_directory", "_fleet", "_gateway", "_idle_s", "_missing", "_noted", "_parent", "_pauses", "_policy", "_refusals",
-        "_repairs", "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred", "_target", "_timer_s",
-        "_told_gateway", "_watcher", "_wished", "key", "turned_down",
+        "_asked", "_awaiting", "_backend", "_behind", "_cause", "_child_kinds", "_closing", "_conflicts", "_debounce",
+        "_defaults", "_directory", "_fleet", "_gateway", "_idle_s", "_missing", "_noted", "_parent", "_pauses", "_policy",
+        "_refusals", "_repairs", "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred", "_target",
+        "_timer_s", "_told_gateway", "_watcher", "_wished", "key", "turned_down",
     )  # fmt: skip
 
     def __init__(
         self, ctx: Context, *, key: ParentKey, fleet: FleetDefinition, policy: Policy, idle_s: float,
         status: Ref, gateway: Ref, directory: Ref, watcher: Callable[[str], Ref | None],
-        pauses: Mapping[ParentKey, float],
+        pauses: Mapping[ParentKey, float], behind: Mapping[str, float] = _NOTHING,
     ) -> None:  # fmt: skip
         super().__init__(ctx)
         self.key = key
@@ -94,7 +96,7 @@ class ClusterActor(Behaviour):
         self._gateway = gateway
         self._directory = directory
         self._watcher = watcher
-        self._pauses = pauses  # by command; see ``tree``
+        self._pauses, self._behind = pauses, behind  # by command; by a stream that is down; see ``tree``
         self._child_kinds = tuple(child.ref.kind for child in fleet.children)
         self._missing = {fleet.parent.kind, *self._child_kinds}  # kinds whose replacement has not come yet
         self._closing: set[str] | None = None  # while passivating: kinds whose last mail has not come yet
@@ -284,7 +286,7 @@ class ClusterActor(Behaviour):
         now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
         parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
         children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped),
-                            paused=self._pauses.get(self.key, 0.0) > now.mono_s)  # fmt: skip
+                            behind=self._behind, paused=self._pauses.get(self.key, 0.0) > now.mono_s)  # fmt: skip
         return pure.reconcile(self._fleet, parent, children, self._policy, now)
 
     @property
@@ -443,7 +445,7 @@ class ClusterActor(Behaviour):
         return bool(
             self._missing or self._debounce.pending or self._target is not None or self._asked or self._repairs.open_count
             or self.ctx.scheduled("look") or self.ctx.scheduled("write") or self.ctx.scheduled("pause")
-            or self._backend.troubled  # of its end only those hear who are awake
+            or self._backend.troubled or (self._behind and self._roll.eligible)  # of its end only those hear who are awake
         )  # fmt: skip
 
     def _stay(self) -> None:

@@ -18,13 +18,14 @@ from typing import Any
 
 from .actor import Behaviour, Context, Factory, Monitor, Park, Ref, Resume, Stop
 from .core.conflicts import Conflicts
-from .core.events import ActorQuarantined, ActorReleased, Escalated
+from .core.events import ActorQuarantined, ActorReleased, Escalated, WatchFellBehind
 from .core.model import EventNote, Now, ParentKey
 from .core.reconcile import replaced_condition
 from .core.records import RecordStore
 from .core.restarts import Nursery, RestartPolicy, Verdict
 from .messages import (
     AskAgain,
+    BehindDue,
     CloseUp,
     ConditionDue,
     Down,
@@ -53,6 +54,9 @@ from .messages import (
 
 PROBE_AFTER_S = 600.0  # a quarantined parent tries again by itself every 10 min (RELIABILITY S5)
 
+BEHIND_S = 30.0
+"""How long a kind's stream may be down until nothing is asked for its children any more: within that a dead stream is found and
+begun anew (DESIGN §5). A blip costs no status and takes nothing out of the queue."""
 CONDITION_RETRY_S = 2.0  # after a conflict the newer object is on its way; a refusal is somebody's to mend
 
 
@@ -91,7 +95,7 @@ class DirectoryActor(Behaviour):
     def __init__(
         self, ctx: Context, *, kinds: tuple[str, ...], store: RecordStore, cluster_factory: ClusterFactory,
         policy: RestartPolicy, watcher: Callable[[str], Ref | None], status: Ref, gateway: Ref, give_up: Callable[[str], None],
-        pauses: dict[ParentKey, float],
+        pauses: dict[ParentKey, float], behind: dict[str, float],
     ) -> None:  # fmt: skip
         super().__init__(ctx)
         self._kinds = kinds
@@ -102,6 +106,7 @@ class DirectoryActor(Behaviour):
         self._gateway = gateway
         self._give_up = give_up
         self._pauses = pauses  # until when whose repairs are held by command; outlives this incarnation
+        self._behind = behind  # since when which kinds are; outlives this incarnation, too
         self._nursery = Nursery(policy)
         self._entries: dict[str, _Entry] = {}
         self._sync: dict[str, tuple[bool, bool, str]] = {}
@@ -147,8 +152,8 @@ class DirectoryActor(Behaviour):
                 self._passivated(message)
             case WatcherStarted():
                 self._subscribe_all(message.ref)
-            case SyncChanged():
-                self._sync[message.kind] = (message.synced, message.up, message.message)
+            case SyncChanged() | BehindDue():
+                self._heard_of(message)
             case ProbeDue():
                 self._release(message.name, "probe")
             case Released():
@@ -163,6 +168,25 @@ class DirectoryActor(Behaviour):
                 self._tell_condition(message.name)
             case _:
                 super().on_receive(message)
+
+    def _heard_of(self, sync: SyncChanged | BehindDue) -> None:
+        """A stream that stays down for long leaves its kind behind: what its children were reported to be is old news."""
+        kind = sync.kind
+        if isinstance(sync, BehindDue):
+            self._behind[kind] = self.ctx.clock.now()
+            self._fell_behind(kind, behind=True)
+            return
+        self._sync[kind] = (sync.synced, sync.up, sync.message)
+        if sync.up:
+            self.ctx.cancel(("behind", kind))
+            if self._behind.pop(kind, None) is not None:
+                self._fell_behind(kind, behind=False)
+        elif kind not in self._behind and not self.ctx.scheduled(("behind", kind)):
+            self.ctx.schedule(("behind", kind), BEHIND_S, BehindDue(kind=kind))
+
+    def _fell_behind(self, kind: str, *, behind: bool) -> None:
+        self.ctx.emit(WatchFellBehind(kind=kind, behind=behind))
+        self._broadcast(LookAgain())
 
     def _have_look(self, key: ParentKey) -> None:
         """One that sleeps looks by itself when it wakes."""

@@ -20,6 +20,7 @@ __all__ = [
     "AskAgain",
     "AuditDue",
     "BackendState",
+    "BehindDue",
     "CallEnded",
     "CloseUp",
     "ConditionDue",
@@ -137,6 +138,13 @@ class SyncChanged:
     synced: bool
     up: bool
     message: str = ""
+
+
+@frozen(kw_only=True)
+class BehindDue:
+    """directory's timer → itself: that kind's stream has been down for long. Loss: repairs go on by old news."""
+
+    kind: str
 
 
 @frozen(kw_only=True)

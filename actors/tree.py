@@ -93,6 +93,9 @@ class System:
         self.pauses: dict[
             ParentKey, float
         ] = {}  # by command: until when, on the dispatcher's clock; the directory writes it
+        self.behind: dict[
+            str, float
+        ] = {}  # kinds whose stream has been down for long, since when; the directory writes it
         self.end: End | None = None
         self.stopped = False
         self.overdue: list[str] = []
@@ -128,6 +131,7 @@ class System:
             ctx, kinds=tuple(kind.kind for kind in self.fleet.kinds), store=self.store, cluster_factory=self._cluster,
             policy=self.settings.clusters, watcher=self._watcher_of,
             status=self.refs["status"], gateway=self.refs[GATEWAY], give_up=self._escalated, pauses=self.pauses,
+            behind=self.behind,
         )  # fmt: skip
 
     def _cluster(self, key: ParentKey) -> Factory:
@@ -135,7 +139,7 @@ class System:
             return ClusterActor(
                 ctx, key=key, fleet=self.fleet, policy=self.settings.policy, idle_s=self.settings.idle_s,
                 status=self.refs["status"], gateway=self.refs[GATEWAY], directory=self.refs["directory"],
-                watcher=self._watcher_of, pauses=self.pauses,
+                watcher=self._watcher_of, pauses=self.pauses, behind=self.behind,
             )  # fmt: skip
 
         return factory

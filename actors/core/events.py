@@ -123,6 +123,15 @@ class StreamDown(Fact):
 
 
 @frozen(kw_only=True)
+class WatchFellBehind(Fact):
+    """A kind's stream has been down for so long that no repair of its children is asked for (``behind``); or is back."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    behind: bool
+
+
+@frozen(kw_only=True)
 class Listed(Fact):
     """A kind was listed completely. ``missing`` counts the deletions found by absence."""
 

@@ -79,6 +79,8 @@ GATES: tuple[Gate, ...] = (
          "what it was written for; if it raised, the text and the log say what"),
     Gate("unreported", _R, "the child has never reported and is not late yet",
          "without a heartbeat timeout it never is: set spec.heartbeatTimeout"),
+    Gate("watch-behind", _R, "the stream of the child's kind was down for long: no repair is asked for by old news",
+         "it goes on by itself once the stream is back; `watch-status` has the streams"),
     Gate("attempts-spent", _R, "all attempts at the child have been made, and it is not well",
          "look at the child: repairs do not help it; once it has been well for a while there are new ones; "
          "spec.repair.maxAttempts allows more"),

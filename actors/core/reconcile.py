@@ -8,7 +8,7 @@ status and nothing is written.
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,8 @@ AVAILABLE = "Available"
 SAMPLE_MAX = 10  # names of unhealthy children in a status; a status holds counts, not one entry per child
 FLEET_HELD = "FleetTooManyUnhealthy"
 """The reason of RemediationAllowed while the valve over all parents holds all calls."""
+BEHIND = "WatchBehind"
+"""The reason of RemediationAllowed while the stream of a kind has been down for long, and children of it need repair."""
 MESSAGE_MAX = 1024  # characters in a condition's message; the CRD allows 32,768, people read a line
 
 
@@ -63,6 +65,7 @@ class Children:
     repairs: Repairs
     backend: BackendView = BackendView()
     skipped: int = 0  # records left out because reading them killed the reader twice
+    behind: Collection[str] = ()  # kinds whose watch is: what is known of them is old
     paused: bool = False  # a person's command holds the repairs; the spec's own pause is in the parent
     chosen: Mapping[str, Child] | None = (
         None  # by uid: whom the fleet's own reconcile wants repaired; None: all of the sick
@@ -93,7 +96,10 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     conditions.put(*_ready(parent, available, children, own))
     conditions.put(available.type, available.status, available.reason, available.message)
     by_all = children.backend.held if eligible else ""  # who needs nothing is not held
-    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused, by_all, own))
+    blind: set[str] = set()
+    if children.behind:
+        blind = {child.kind for child in roll.eligible.values() if child.kind in children.behind}
+    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused, by_all, sorted(blind), own))
     conditions.put("BackendReachable", children.backend.reachable, children.backend.reason, children.backend.message)
     by_whom = "PausedBySpec" if parent.spec.paused else "PausedByCommand" if children.paused else "NotPaused"
     conditions.put("Paused", paused, by_whom, "")
@@ -164,7 +170,7 @@ def _repairs(
         if child.uid in exhausted:
             continue
         asked = repairs.asked(child)
-        may = allowed and (chosen is None or child.uid in chosen)
+        may = allowed and child.kind not in children.behind and (chosen is None or child.uid in chosen)
         item = repairs.wanted(parent.key, child, now_s, budget) if may else None
         if item is None:
             cooled_s = repairs.cooled_at(child, budget)
@@ -266,6 +272,7 @@ def _allowed(
     total: int,
     by_command: bool,
     by_all: str,
+    blind: list[str],
     own: owns.Decision | None = None,
 ) -> tuple[str, bool, str, str]:
     name = "RemediationAllowed"
@@ -287,6 +294,9 @@ def _allowed(
                 "raise spec.repair.maxUnhealthy if this is meant"
             ),
         )
+    if blind:
+        text = f"the watch of {', '.join(blind)} is behind: no repair is asked for by old news; it goes on by itself"
+        return name, False, BEHIND, text
     if by_all:
         return (
             name,

@@ -169,6 +169,8 @@ class Situation:
     parent: Parent | None = None
     policy: Policy = field(factory=Policy)
     command_pause_s: float | None = None
+    behind: Mapping[str, float] = field(factory=dict)
+    """Kinds whose stream has been down for long, since when that is known."""
     counts: Counts = field(factory=dict)
     children: Mapping[str, Child] = field(factory=dict)
     """Of the delivered records, by uid: who is eligible, and the child asked about."""

@@ -310,6 +310,9 @@ def _child(s: Situation, child: Child) -> Shut:
         return Shut(code="waking", text=f"its actor is {s.place.phase}, and {child.name} is to be repaired")
     if child.uid in cluster.skipped:
         return Shut(code="records-skipped", text=f"the record of {child.name} killed its reader twice, and is left out")
+    if child.kind in s.behind:
+        text = f"the stream of {child.kind} was down for long: what is known of {child.name} is old"
+        return Shut(code="watch-behind", text=text, since_s=s.behind[child.kind])
     if (number := cluster.exhausted.get(child.uid)) is not None:
         return Shut(code="attempts-spent", text=f"{child.name} is not well after {number} attempts to repair it")
     attempt = cluster.attempts.get(child.uid)

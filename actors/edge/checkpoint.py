@@ -27,7 +27,7 @@ from ..tree import System
 _OWN = ("actor_urn", "actor_inbox", "actor_stopped", "_actor_ref", "dispatcher")  # made anew with the cell
 _LANES = ("_control", "_objects", "_ordinary")
 _FLAGS = ("closed", "held", "refuses_asks", "_round_end")
-_TREE = ("refs", "store", "ledger", "fleet_valve", "pauses", "end", "stopped", "overdue")
+_TREE = ("refs", "store", "ledger", "fleet_valve", "behind", "pauses", "end", "stopped", "overdue")
 # Functions from there tell the process something (drained, cancel a timer): in a replay nobody listens.
 _OUTSIDE = ("actors.edge.", "actors.insight.", "actors.ops.")
 _LOCKS = ("lock", "RLock")

@@ -121,6 +121,7 @@ class Collector:
             parent=parent,
             policy=policy if parent is None else policy.over(parent.spec),
             command_pause_s=pause_s if pause_s is not None and pause_s > now_s else None,
+            behind=dict(system.behind),
             counts=counts,
             children=children,
             actor=_actor(cell_of(self._cluster_ref(key))),

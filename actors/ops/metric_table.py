@@ -200,6 +200,11 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "kind", statistic="watch_age_s",
         ),
         _gauge("muster_watch_objects", "Objects held of the kind.", "kind", statistic="watch_objects"),
+        _counter(
+            "muster_watch_behind_total",
+            "How often a kind's stream was down for so long that no repair was asked for (behind), or came back (back).",
+            "kind", "to",
+        ),
         _counter("muster_stream_downs_total", "Streams that ended unexpectedly.", "kind", "reason"),
         _counter("muster_lists_total", "Complete lists, by why.", "kind", "reason"),
         _counter("muster_deletions_found_missing_total", "Deletions found by a list, not by an event.", "kind"),

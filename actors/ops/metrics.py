@@ -202,6 +202,9 @@ class Metrics:
     def _valve_moved(self, fact: events.ValveMoved) -> None:
         self._inc("muster_valve_moves_total", "closed" if fact.closed else "open")
 
+    def _watch_fell_behind(self, fact: events.WatchFellBehind) -> None:
+        self._inc("muster_watch_behind_total", fact.kind, "behind" if fact.behind else "back")
+
     def _repairs_exhausted(self, fact: events.RepairsExhausted) -> None:
         self._inc("muster_exhaustions_total")
 
@@ -290,6 +293,7 @@ _COUNTED_BY: dict[type[Fact], str] = {
     events.EventFailed: "_event_failed",
     events.ValveMoved: "_valve_moved",
     events.FleetValveMoved: "_fleet_valve_moved",
+    events.WatchFellBehind: "_watch_fell_behind",
     events.RepairsExhausted: "_repairs_exhausted",
     events.CallSent: "_call_sent",
     events.CallAnswered: "_call_answered",

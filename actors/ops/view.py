@@ -108,6 +108,9 @@ def told(fact: Fact) -> str:
         case events.ValveMoved():
             what = "repairs held" if fact.closed else "repairs go on"
             return f"{fact.parent}: {what}, {fact.eligible} of {fact.total} need repair, the limit is {fact.limit}"
+        case events.WatchFellBehind():
+            what = "is behind: its nodes are not repaired" if fact.behind else "is back"
+            return f"the watch of {fact.kind} {what}"
         case events.RepairsExhausted():
             return f"{fact.parent}: {fact.children} not well after all attempts: {fact.sample}"
         case events.FleetValveMoved():

@@ -65,10 +65,12 @@ class Desk:
         self.version = 100
         self._answered = 0
         self.pauses: dict[ParentKey, float] = {}
+        self.behind: dict[str, float] = {}
         given: Any = {
             "status": self.status, "gateway": self.gateway, "directory": self.directory, "idle_s": idle_s,
             "policy": Policy(**{"max_unhealthy": OPEN, **policy}), "key": KEY, "fleet": MUSTER_FLEET,
             "watcher": lambda kind: self.watcher, "pauses": self.pauses,
+            "behind": self.behind,
         }  # fmt: skip
 
         def factory(ctx: Context) -> ClusterActor:

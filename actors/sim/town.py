@@ -56,6 +56,7 @@ class Town:
         self.poisoned: set[str] = set()
         self.given_up: list[str] = []
         self.pauses: dict[ParentKey, float] = {}
+        self.behind: dict[str, float] = {}
         for key in parents:
             self.create(key)
 
@@ -63,7 +64,7 @@ class Town:
             self.made = DirectoryActor(
                 ctx, kinds=KINDS, store=self.store, cluster_factory=lambda key: self.clerk, policy=POLICY,
                 watcher=self.watchers.get, status=self.status, gateway=self.gateway,
-                give_up=self.given_up.append, pauses=self.pauses,
+                give_up=self.given_up.append, pauses=self.pauses, behind=self.behind,
             )  # fmt: skip
             return self.made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..core.model import Share
+from ..core.quantity import Quota
 from .draw import Draw
 from .drill import drill, plain
 from .script import Script
@@ -57,4 +58,20 @@ def _sick_for_good(draw: Draw) -> Script:
             Step(well_s + draw.between(14.0, 16.0), "stubborn", ("c0-n2", 30), "B11"),
         ],
         chaos_s=150.0, policy={"attempts_max": most, "cooldown_max_s": 10.0},
+    )  # fmt: skip
+
+
+@drill(
+    "old-news-of-a-kind", "nodes wait for the quota while the stream of their kind is down, and other kinds' are not"
+)
+def _old_news_of_a_kind(draw: Draw) -> Script:
+    """So many fail that calls would leave all the time; what is known of one kind is older and older."""
+    at_s = draw.between(4.0, 6.0)
+    return plain(
+        draw, [("c0", 12, 3), ("c1", 8, 0)],
+        [
+            *(Step(at_s, "fail-cluster", (name,), "P11") for name in ("c0", "c1")),
+            Step(at_s + 2.0, "refuse-reads", ("ComputeNode", draw.pick(("unavailable", "forbidden")), 55.0, None), "A13"),
+        ],
+        chaos_s=90.0, quota=Quota(1, draw.pick((3.0, 4.0))), batch_max=1,
     )  # fmt: skip

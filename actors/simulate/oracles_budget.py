@@ -69,13 +69,18 @@ class AttemptsBounded(Oracle):
         """When the first of them was answered."""
         self.known = self._told()
 
-    def _told(self) -> dict[tuple[ParentKey, str], int]:
-        """By parent and first key of the incident: what their statuses say now."""
+    def _told(self) -> dict[tuple[ParentKey, str, str], int]:
+        """By parent, its uid, and first key of the incident: what their statuses say now."""
         return {
-            (parent, str(each["incident"])): int(each["attempts"])
+            (parent, self._uid(parent), str(each["incident"])): int(each["attempts"])
             for parent in self.stage.truth.parents
             for each in self._status(parent).get("exhausted", ())
         }
+
+    def _uid(self, parent: ParentKey) -> str:
+        """Of the object that is there now: one that is created again knows nothing."""
+        found = self.stage.truth.parents.get(parent)
+        return "" if found is None else str(found["metadata"]["uid"])
 
     def _status(self, parent: ParentKey) -> dict[str, Any]:
         return self.stage.status(parent) or {}
@@ -129,7 +134,7 @@ class AttemptsBounded(Oracle):
         for item in call.items:
             parent, name = item.parent, item.payload["name"]
             most = self._most.get(parent, math.inf)
-            spent = self.known.get((parent, item_key(item.uid, item.incident, 0)), 0)
+            spent = self.known.get((parent, self._uid(parent), item_key(item.uid, item.incident, 0)), 0)
             broken = self.stage.broken
             if spent >= most and not broken.stale and not broken.lags:
                 self.no(

@@ -16,6 +16,7 @@ from ..core.quota import SPACING
 from ..messages import ItemAnswer, ItemsAnswered, PauseWanted, RepairsWanted
 from .court import Oracle, actor_of
 from .oracles_backend import why_held
+from .oracles_blind import NotBlind
 
 __all__ = ["SERVED_ORACLES"]
 
@@ -255,7 +256,8 @@ class AskedSoon(Oracle):
         asked = {(item.uid, item.incident) for item in self._wanted.get(parent, {}).values()}
         for child in self.court.mirror.in_trouble[parent].values():
             self.exercised += 1
-            if self._spent(parent, child):
+            blind = self.court.oracle(NotBlind).maybe(child.kind, self.court.policy(parent).debounce_max_s + SLACK_S)
+            if blind or self._spent(parent, child):
                 continue
             if (child.uid, child.incident) not in asked and self._cooled(parent, child, cooldown_s):
                 self.no(f"{child.name} is in trouble and may be repaired, and {parent} does not ask for it")

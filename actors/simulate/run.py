@@ -31,6 +31,7 @@ from .faults_process import heal_process, moment
 from .faults_process import install as install_process
 from .oracles_answers import ANSWER_ORACLES
 from .oracles_backend import BACKEND_ORACLES
+from .oracles_blind import BLIND_ORACLES
 from .oracles_budget import BUDGET_ORACLES
 from .oracles_fleet import FLEET_ORACLES, mend
 from .oracles_process import PROCESS_ORACLES
@@ -48,7 +49,7 @@ __all__ = ["ORACLES", "Result", "Run", "collected_at_the_end", "play"]
 
 ORACLES = (
     *STATUS_ORACLES, *BACKEND_ORACLES, *SERVED_ORACLES, *ANSWER_ORACLES, *WRITE_ORACLES, *READING_ORACLES, *PROCESS_ORACLES,
-    *WHY_ORACLES, *FLEET_ORACLES, *BUDGET_ORACLES,
+    *WHY_ORACLES, *FLEET_ORACLES, *BUDGET_ORACLES, *BLIND_ORACLES,
 )  # fmt: skip
 REST_S = 60.0
 POLL_S = 5.0

@@ -15,6 +15,7 @@ from ..core.why import Answer
 from ..gateway import BatchGatewayActor
 from ..insight.collector import behaviour_of
 from .court import actor_of
+from .oracles_blind import NotBlind
 from .oracles_budget import AttemptsBounded
 from .oracles_fleet import FleetHeld
 from .whyworld import EPS_S, LATE_S, WhyWorld
@@ -333,6 +334,7 @@ _PREDICATES: dict[str, Callable[[WhyGates, Answer], str]] = {
     "retry": WhyGates.retry, "search": WhyGates.search, "cold-start": WhyGates.cold_start,
     "throttled": WhyGates.throttled_, "breaker": WhyGates.breaker, "calls-max": WhyGates.calls_max,
     "quota": WhyGates.quota, "batch-window": WhyGates.batch_window, "queued": WhyGates.queued,
+    "watch-behind": lambda world, answer: world.court.oracle(NotBlind).why_seen(world.court.kinds),
     "fleet-valve": lambda world, answer: world.court.oracle(FleetHeld).why_open(),
     "attempts-spent": lambda world, answer: world.court.oracle(AttemptsBounded).why_left(answer.situation.key),
 }  # fmt: skip

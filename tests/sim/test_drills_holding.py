@@ -13,6 +13,7 @@ FOUND_BY = {
         "fleet-valve-holds-nothing", "fleet-valve-opens-at-once", "fleet-valve-does-not-begin-anew",
         "fleet-valve-is-told-to-nobody",
     ),
+    "old-news-of-a-kind": ("repairs-go-on-by-old-news",),
     "sick-for-good": (
         "attempts-have-no-end", "cooldown-does-not-grow", "moment-of-health-is-a-new-budget",
         "exhausted-are-forgotten-with-the-process", "exhausted-children-hear-nothing",

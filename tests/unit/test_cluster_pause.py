@@ -56,3 +56,19 @@ def test_the_valve_over_all_parents_says_nothing_of_the_backend() -> None:
     conditions = {c["type"]: (c["status"], c["reason"]) for c in desk.wishes[-1].status["conditions"]}
     assert conditions["BackendReachable"] == ("True", "Answers")
     assert conditions["RemediationAllowed"] == ("False", "FleetTooManyUnhealthy")
+
+
+def test_old_news_of_a_kind_withdraw_its_repairs_and_keep_the_actor_awake() -> None:
+    desk = Desk(idle_s=5.0)
+    desk.sync(node("a", healthy=False))
+    desk.run(1.0)
+    assert desk.asked[-1] == ["a"]
+    desk.behind["ComputeNode"] = 1.0
+    desk.tell(LookAgain())
+    assert desk.asked[-1] == []
+    desk.run(60.0)
+    assert desk.directory.of(PassivateWanted) == []
+
+    desk.behind.clear()
+    desk.tell(LookAgain())
+    assert desk.asked[-1] == ["a"]

@@ -35,13 +35,15 @@ class Scene:
         self.repairs = Repairs("batchRepair")
         self.backend = BackendView()
         self.skipped = 0
+        self.behind: tuple[str, ...] = ()
         self.policy = Policy(**policy)
         self.parent = Parent(
             kind="Cluster", key=HOME, uid="p", version=1, generation=4, spec=spec or ParentSpec(), status={}
         )
 
     def plan(self, now: Now = T0) -> Plan:
-        children = Children(roll=self.roll, repairs=self.repairs, backend=self.backend, skipped=self.skipped)
+        children = Children(roll=self.roll, repairs=self.repairs, backend=self.backend, skipped=self.skipped,
+                            behind=self.behind)  # fmt: skip
         return reconcile(MUSTER_FLEET, self.parent, children, self.policy.over(self.parent.spec), now)
 
     def look(self, now: Now = T0) -> Plan:
@@ -270,6 +272,22 @@ def test_the_backends_state_is_a_condition_of_its_own() -> None:
     scene.look()
     assert scene.condition("BackendReachable") == ("False", "CallTimeout")
     assert scene.condition("Ready") == ("True", "Ready")
+
+
+def test_nothing_is_asked_for_a_kind_whose_watch_is_behind() -> None:
+    """What was asked is withdrawn; other kinds go on; whoever needs nothing is not held."""
+    scene = Scene(compute("a", healthy=False), compute("s", healthy=False, kind="StorageNode"))
+    assert names(scene.look()) == ["a", "s"]
+    scene.behind = ("ComputeNode",)
+    assert names(scene.look()) == ["s"]
+    assert scene.condition("RemediationAllowed") == ("False", "WatchBehind")
+    scene.behind = ()
+    assert names(scene.look()) == ["a", "s"]
+
+    well = Scene(compute("a"), compute("s", healthy=False, kind="StorageNode"))
+    well.behind = ("ComputeNode",)
+    well.look()
+    assert well.condition("RemediationAllowed") == ("True", "WithinLimit")
 
 
 def test_who_stays_unwell_after_all_attempts_is_told_of_and_left() -> None:

@@ -125,6 +125,7 @@ SHUT: dict[str, Change] = {
     "deleting": lambda s: evolve(s, parent=evolve(PARENT, deleting=True)),
     "valve": of("policy", max_unhealthy=Share(absolute=0)),
     "own-reconcile": both(UNASKED, of("cluster", left_out=frozenset({"uid-sick"}))),
+    "watch-behind": of("", behind={"Node": 960.0}),
     "attempts-spent": of("cluster", exhausted={SICK.uid: 5}),
     "max-in-flight": both(UNASKED, of("policy", in_flight_max=1), of("cluster", places=1)),
     "cooldown": of(

@@ -102,6 +102,7 @@ class Memory:
             events.ValveMoved: keep,
             events.FleetValveMoved: keep,
             events.RepairsExhausted: keep,
+            events.WatchFellBehind: keep,
             events.BreakerMoved: keep,
             events.BackendPaused: keep,
             events.FuseTripped: keep,

@@ -78,6 +78,15 @@ def _(original: Any) -> Any:
     return tell_state
 
 
+# --- a watch that is behind -------------------------------------------------------------------------------------------
+@bed.single(
+    "repairs-go-on-by-old-news", breaks="valve", at="actors.directory:BEHIND_S", needs=("A13",),
+    what="children of a kind whose stream is down are repaired for as long as it is",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    return 1e6
+
+
 # --- attempts ---------------------------------------------------------------------------------------------------------
 @bed.single(
     "attempts-have-no-end", breaks="I14", at="actors.core.repairs:Repairs.exhausted", needs=("B11",),

@@ -343,6 +343,7 @@ PROBES: dict[str, Callable[[], Any]] = {
     "fleet-valve-opens-at-once": lambda: probe_drill("everybody-at-once"),
     "fleet-valve-does-not-begin-anew": lambda: probe_drill("everybody-at-once"),
     "fleet-valve-is-told-to-nobody": lambda: probe_drill("everybody-at-once"),
+    "repairs-go-on-by-old-news": lambda: probe_drill("old-news-of-a-kind"),
     "attempts-have-no-end": lambda: probe_drill("sick-for-good"),
     "cooldown-does-not-grow": lambda: probe_drill("sick-for-good"),
     "moment-of-health-is-a-new-budget": lambda: probe_drill("sick-for-good"),
