@@ -277,6 +277,7 @@ def staged(plan: Plan) -> Iterator[Run]:
 
         patch.setattr(reconciling, "reconcile", poisonous)
         patch.setattr(directory_module, "PROBE_AFTER_S", 25.0)
+        patch.setattr(directory_module, "BEHIND_S", 0.2)
         patch.setattr(cluster_module, "AUDIT_PERIOD_S", 8.0)
         yield run
 
