@@ -73,6 +73,8 @@ class FleetSettings(TypedDict, total=False):
     maxUnhealthy: str | int
     maxUnhealthyFleet: str | int
     cooldown: str
+    cooldownMax: str
+    maxAttempts: str | int
     minHealthy: str | int
     repairEnabled: str | bool
     maxInFlight: str | int

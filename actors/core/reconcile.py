@@ -96,10 +96,8 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     conditions.put(*_ready(parent, available, children, own))
     conditions.put(available.type, available.status, available.reason, available.message)
     by_all = children.backend.held if eligible else ""  # who needs nothing is not held
-    blind: set[str] = set()
-    if children.behind:
-        blind = {child.kind for child in roll.eligible.values() if child.kind in children.behind}
-    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused, by_all, sorted(blind), own))
+    blind = _blind(children)
+    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused, by_all, blind, own))
     conditions.put("BackendReachable", children.backend.reachable, children.backend.reason, children.backend.message)
     by_whom = "PausedBySpec" if parent.spec.paused else "PausedByCommand" if children.paused else "NotPaused"
     conditions.put("Paused", paused, by_whom, "")
@@ -262,6 +260,13 @@ def _ready(
     if not available.status:
         return "Ready", False, "NotAvailable", available.message
     return "Ready", True, "Ready", ""
+
+
+def _blind(children: Children) -> list[str]:
+    """The kinds of those in trouble of which nothing new is heard."""
+    if not children.behind:
+        return []
+    return sorted({child.kind for child in children.roll.eligible.values() if child.kind in children.behind})
 
 
 def _allowed(

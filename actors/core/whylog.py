@@ -105,7 +105,7 @@ class WhyLog:
         """Who takes facts of which class. What is not in it is of no interest here."""
         for kind in (LookDeferred, Reconciled, Planned, StatusWritten, RepairsAnswered):
             self.keepers[kind] = self._keep_routine
-        for other in (NewsSuppressed, ValveMoved, EventFailed, StatusFailed, ReconcileFailed):
+        for other in (NewsSuppressed, ValveMoved, RepairsExhausted, EventFailed, StatusFailed, ReconcileFailed):
             self.keepers[other] = self._of_parent
         self.keepers |= {CallSent: self._sent, CallAnswered: self._answered}
 

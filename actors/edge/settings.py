@@ -272,9 +272,7 @@ class Settings:
             "The valve: while more nodes than that are unhealthy or silent, none is repaired, and a condition and an "
             "Event say so. A percentage never holds back three nodes or fewer; 100% opens the valve for good."
         ),
-        reason=(
-            "When half of a fleet fails at once, the fault is rarely the nodes'; Cluster Autoscaler's floor of three."
-        ),
+        reason="When half of a fleet fails at once, the fault is rarely the nodes'; Cluster Autoscaler's floor of three.",
         spec="spec.repair.maxUnhealthy",
     )
     max_unhealthy_fleet: Share = setting(  # noqa: RUF009 - an attrs field, not a value
@@ -282,9 +280,8 @@ class Settings:
         share(),
         "50%",
         effect=(
-            "The valve over all Clusters: while more nodes than that of all that there are need repair, no call begins; it "
-            "opens once fewer have needed one for a minute. A percentage never holds back ten nodes or fewer; 100%: there "
-            "is none."
+            "The valve over all Clusters: while more of all nodes need repair, no call begins; it opens once fewer have "
+            "needed one for a minute. A percentage never holds back ten nodes or fewer; 100%: there is none."
         ),
         reason=(
             "When half of everything fails at once, the fault is ours, or of something that all share. Each Cluster's own "
@@ -314,10 +311,7 @@ class Settings:
             "A node that stays unwell after so many attempts is not asked for again; a condition of its Cluster and an Event "
             "on it say so. It has new ones once it has been well for as long as the last one had to cool down."
         ),
-        reason=(
-            "With the default cooldown five attempts take an hour and a quarter. What they do not help is a person's to look "
-            "at; a sixth reboot only wears it out."
-        ),
+        reason="With the default cooldown five attempts take an hour and a quarter; a sixth reboot only wears a node out.",
         spec="spec.repair.maxAttempts",
     )
     min_healthy: int = setting(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import tracemalloc
 
+import attrs
+
 from actors.core.events import (
     ActorCrashed,
     CallAnswered,
@@ -13,11 +15,12 @@ from actors.core.events import (
     NewsSuppressed,
     Planned,
     Reconciled,
+    RepairsExhausted,
     StatusFailed,
     StatusWritten,
     StreamUp,
 )
-from actors.core.whylog import ENTRIES_MAX, PARENTS_MAX, TEXT_MAX, WhyLog, told
+from actors.core.whylog import ENTRIES_MAX, PARENTS_MAX, TEXT_MAX, TOLD, WhyLog, told
 
 
 class Told(WhyLog):
@@ -47,6 +50,19 @@ def test_causes_stand_in_their_order_with_their_time() -> None:
     assert [5, 6, 7] == [entry.last_s for entry in log.history("ns/a")]
     assert 1 == len(log.history("ns/b"))
     assert not log.history("ns/nobody")
+
+
+def test_every_fact_that_names_a_parent_is_kept_with_it() -> None:
+    """A parent's actor tells it, and would die of one that is taken for another's."""
+    examples = {"str": "x", "int": 3, "float": 0.5, "bool": True, "float | None": 0.25}
+    kinds = [kind for kind in TOLD if "parent" in attrs.fields_dict(kind)]
+    assert RepairsExhausted in kinds
+    for kind in kinds:
+        log = Told()
+        given = {each.name: examples[str(each.type)] for each in attrs.fields(kind)}
+        fact = kind(**{**given, "parent": "ns/a"})
+        log(fact)
+        assert [entry.fact for entry in log.history("ns/a")] == [fact]
 
 
 def test_what_repeats_itself_is_one_entry() -> None:
