@@ -91,6 +91,7 @@ class StatusNames(TypedDict, total=False):
     repairing: str | None
     kinds: str | None
     unhealthySample: str | None
+    exhausted: str | None
     conditions: str
 
 
