@@ -59,9 +59,10 @@ def path(tmp_path: Path) -> dict[str, str]:
         (folder / name).chmod(0o755)
     root = str(Path(actors.__file__).parents[1])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MUSTER_"))}
-    # A checkout has no types for what it needs beside it; an installed package is not looked into.
+    # mypy has to be told of a checkout; where the package is installed it knows, and wants to hear nothing of the place.
+    checkout = {} if Path(root).name == "site-packages" else {"MYPYPATH": root}
     return kept | {
-        "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": root, "MYPYPATH": root, "TMPDIR": str(tmp_path),
+        "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": root, "TMPDIR": str(tmp_path), **checkout,
     }  # fmt: skip
 
 
