@@ -101,7 +101,10 @@ def site(
         for number in range(NODES_EACH)
     )
     repairs = backend("--quota", "10/1s")
-    muster = operator(repairs.url, kubeconfig=through, cold_start="0s", backend_timeout="2s", backend_lateness="1s")
+    muster = operator(
+        repairs.url, kubeconfig=through, cold_start="0s", backend_timeout="2s", backend_lateness="1s",
+        max_unhealthy_fleet="100%",
+    )  # fmt: skip
     muster.ready()
     fleet.agree(RETURN_S)
     return Site(fleet, proxy, muster, repairs)
