@@ -31,8 +31,9 @@ from actors.core.fleet import (
     Lease,
 )
 from actors.core.health import Roll
+from actors.core.intake import Intake
 from actors.core.intakes import intake_of
-from actors.core.joins import JoinedIntake, sides_of
+from actors.core.joins import JoinedIntake, Side, sides_of
 from actors.core.model import Child, Now, ParentKey, ParentSpec, Policy, Share
 from actors.core.model import Parent as ParentRecord
 from actors.core.reconcile import Children as Seen
@@ -110,10 +111,10 @@ def listed(stream: Stream, make: Callable[[int, int], bytes]) -> None:
     assert stream.synced, "the list is not complete"
 
 
-def stream_of(decoder: Decoder, intake: object) -> Stream:
+def stream_of(decoder: Decoder, intake: Intake | Side) -> Stream:
     return Stream(
-        decoder, intake, epoch=1, deliver=lambda _mail: None, facts=lambda _fact: None, random=random.Random(1),  # type: ignore[arg-type]  # an intake or a side
-    )  # fmt: skip
+        decoder, intake, epoch=1, deliver=lambda _mail: None, facts=lambda _fact: None, random=random.Random(1)
+    )
 
 
 def cost_us(stream: Stream, make: Callable[[int, int], bytes]) -> float:

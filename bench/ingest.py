@@ -34,7 +34,7 @@ KIND = "ComputeNode"
 PARENT_CHILDREN = 100
 
 
-def node(number: int, version: int, beat: int) -> dict[str, object]:
+def node(number: int, version: int, beat: int) -> dict[str, Any]:
     """An object as an API server sends it: 2.1 kB, a third of it managedFields."""
     owner = {
         "apiVersion": "muster.dev/v1alpha1",

@@ -1,6 +1,6 @@
 """What a child and an idle parent cost in memory, and what a first list costs: the real path, without a network.
 
-    python bench/memory.py [--sizes 100000,300000] [--million] [--stages reader,store,actors] [--objects]
+    python -m bench.memory [--sizes 100000,300000] [--million] [--stages reader,store,actors] [--objects]
 
 Pages of a list go through the real decoder, stream and intake (*reader*), on into the watcher's records (*store*), or through
 the whole tree on the real dispatcher (*actors*), each in a process of its own. Then every child reports once more, so that
@@ -29,21 +29,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from ingest import node
 
 from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import Decoder
 from actors.core.errors import ApiError
 from actors.core.intake import Intake
 from actors.core.model import EventNote, ParentKey, Policy
+from actors.core.operation import PROMISED
 from actors.core.ports import Call, Later, Objects, Reply, StreamChanged, Written
-from actors.core.quota import Quota
+from actors.core.quantity import Quota
 from actors.core.records import ChildRecords, RecordStore
 from actors.core.stream import Stream
 from actors.edge.dispatcher import ThreadDispatcher
 from actors.edge.heap import give_back
 from actors.gateway import GatewaySettings
 from actors.tree import Ports, System, TreeSettings
+from bench.ingest import node
 
 KIND = "ComputeNode"
 KINDS = tuple(kind.kind for kind in MUSTER_FLEET.kinds)
@@ -70,13 +71,14 @@ class Fleet:
     def child(self, number: int, beat: int) -> dict[str, Any]:
         dice = random.Random(number)
         made = node(number, number + 1 if not beat else 20_000_000 + number, 0)
-        made["metadata"]["uid"] = str(uuid.UUID(int=dice.getrandbits(128), version=4))  # type: ignore[index]
+        made["metadata"]["uid"] = str(uuid.UUID(int=dice.getrandbits(128), version=4))
+        parent = f"c{number // self.per_parent}"
         owner = {"apiVersion": "muster.dev/v1alpha1", "kind": "Cluster", "uid": "p", "controller": True}
-        made["metadata"]["ownerReferences"] = [owner | {"name": f"c{number // self.per_parent}"}]  # type: ignore[index]
-        made["spec"]["clusterRef"]["name"] = made["metadata"]["labels"]["muster.dev/cluster"] = f"c{number // self.per_parent}"  # type: ignore[index]  # fmt: skip
-        made["status"]["lastHeartbeatTime"] = stamp(1_790_000_000 + 10 * beat + dice.randrange(10))  # type: ignore[index]
+        made["metadata"]["ownerReferences"] = [owner | {"name": parent}]
+        made["spec"]["clusterRef"]["name"] = made["metadata"]["labels"]["muster.dev/cluster"] = parent
+        made["status"]["lastHeartbeatTime"] = stamp(1_790_000_000 + 10 * beat + dice.randrange(10))
         turned = stamp(1_790_000_000 - dice.randrange(NINETY_DAYS_S))
-        for condition in made["status"]["conditions"]:  # type: ignore[index]
+        for condition in made["status"]["conditions"]:
             condition["lastTransitionTime"] = turned
         return made
 
@@ -153,6 +155,8 @@ class Feeder:
 
 class Outside:
     """The API server takes every status; nobody is repaired."""
+
+    capabilities = PROMISED
 
     def __init__(self) -> None:
         self.asked: set[ParentKey] = set()
@@ -250,7 +254,7 @@ def name_objects(children: int) -> None:
 
 def apart(stage: str, children: int, per_parent: int, *flags: str, quiet: bool = False) -> dict[str, float]:
     """The same in a process of its own."""
-    words = [sys.executable, __file__, "--one", stage, str(children), str(per_parent), *flags]
+    words = [sys.executable, "-m", "bench.memory", "--one", stage, str(children), str(per_parent), *flags]
     done = subprocess.run(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else None, text=True, check=True
     )

@@ -1,6 +1,6 @@
 """A kind read by a thread and by a process of its own, over HTTP or TLS: how fast, and what it costs whom.
 
-    python bench/readers.py [--events 60000] [--children 10000] [--tls] [--rounds 3] [--large 20000]
+    python -m bench.readers [--events 60000] [--children 10000] [--tls] [--rounds 3] [--large 20000]
 
 A server of its own sends events of 2.1 kB, prepared beforehand, each in a chunk. *heartbeats* change nothing, *flips* turn the
 health of a node each. *busy*: beside one thread of the operator's process that computes for ever. CPU in microseconds an event
@@ -28,7 +28,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ingest import node
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +38,7 @@ from actors.edge.kube import KubeClient
 from actors.edge.outbox import Mail
 from actors.edge.reader import KubeReader
 from actors.edge.reader_choice import ProcessReader
+from bench.ingest import node
 
 KIND = "ComputeNode"
 LIMIT_S = 20.0
@@ -59,10 +59,10 @@ def events_of(count: int, children: int, flips: bool) -> Iterator[bytes]:
         obj = node(child, FIRST + number, 1 + number % 80_000)
         if flips:
             well[child] = not well[child]
-            obj["status"]["healthy"] = well[child]  # type: ignore[index]
+            obj["status"]["healthy"] = well[child]
         yield chunk({"type": "MODIFIED", "object": obj})
     last = node(children, FIRST + count, 1)
-    last["metadata"]["name"] = LAST  # type: ignore[index]
+    last["metadata"]["name"] = LAST
     yield chunk({"type": "ADDED", "object": last})
 
 
@@ -119,7 +119,7 @@ def server(folder: Path, *, flips: bool, events: int, children: int, tls: bool) 
     words = ["--serve", "--events", str(events), "--children", str(children)]
     words += ["--flips"] * flips + ["--tls", "--certificate", str(folder / "pem")] * tls
     with subprocess.Popen(
-        [sys.executable, __file__, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.readers", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

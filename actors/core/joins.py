@@ -11,6 +11,7 @@ others write to the object too (the node controller turns a dead node's Ready to
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from math import inf
 
@@ -55,7 +56,29 @@ def sides_of(fleet: FleetDefinition, kind: str) -> tuple[SideKind, ...]:
 
 
 # --- sides ----------------------------------------------------------------------------------------------------------------
-class Side:
+class _NoVerdicts:
+    """What a stream asks of an intake on account of its verdicts, for one that gives none."""
+
+    def needs_proof(self, now: float) -> bool:
+        """See ``Intake``."""
+        return False
+
+    def set_wall(self, now: float, wall_s: float) -> None:
+        """See ``Intake``."""
+
+    def tick(self, now: float) -> None:
+        """See ``Intake``."""
+
+    def take(self, epoch: int) -> None:
+        """See ``Intake``."""
+
+    @property
+    def next_s(self) -> float | None:
+        """See ``Intake``."""
+        return None
+
+
+class Side(_NoVerdicts, ABC):
     """What a ``Stream`` asks of an intake, for a kind of which nothing is ever told to anybody."""
 
     def __init__(self, target: JoinedIntake) -> None:
@@ -129,24 +152,6 @@ class Side:
             self._target.outage(now)
         self._down_at_s, self._up_at_s = None, now
 
-    def needs_proof(self, now: float) -> bool:
-        """See ``Intake``."""
-        return False
-
-    def set_wall(self, now: float, wall_s: float) -> None:
-        """See ``Intake``."""
-
-    def tick(self, now: float) -> None:
-        """See ``Intake``: there are no verdicts here."""
-
-    def take(self, epoch: int) -> None:
-        """See ``Intake``."""
-
-    @property
-    def next_s(self) -> float | None:
-        """See ``Intake``."""
-        return None
-
     @property
     def up(self) -> bool:
         """Whether its stream runs."""
@@ -159,10 +164,11 @@ class Side:
     def __len__(self) -> int:
         return len(self._seen)
 
+    @abstractmethod
     def _came(self, key: tuple[str, str], record: Record, now: float, *, live: bool) -> None:
         """One is there, or is another now; ``live``: by the watch and not by a list."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _gone(self, key: tuple[str, str], now: float) -> None:
         """One is not there any more."""
 

@@ -145,8 +145,10 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         "--config", metavar="FILE", help="A YAML file of settings, by their keys (batchMax: 100).  [env: MUSTER_CONFIG]"
     )(decorated)
     decorated.__name__, decorated.__doc__ = command.__name__, command.__doc__
-    # click keeps the options of a function on the function itself: those of ``command`` go first.
-    decorated.__click_params__ += getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # click's own
+    options: Any = (
+        decorated  # click keeps the options of a function on the function itself: those of ``command`` go first
+    )
+    options.__click_params__ += getattr(command, "__click_params__", [])
     return decorated
 
 

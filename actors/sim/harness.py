@@ -88,10 +88,14 @@ class SimBackend(Backend):
         self.capabilities = able
         self.model = model
         self.rtt_s = rtt_s
+        self.on_send: list[Callable[[Call], None]] = []
+        """Each hears of a call before it leaves."""
         self._world = world
 
     def send(self, call: Call) -> Later[Reply]:
         """See the port."""
+        for heard in self.on_send:
+            heard(call)
         answers: list[Any] = []
         body = json.dumps({"nodes": [item.payload for item in call.items]}).encode()
         delay_s = self._world.random.uniform(0.0, self.rtt_s)

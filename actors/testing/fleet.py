@@ -23,7 +23,6 @@ from typing import Any
 from ..core.fleet import FleetDefinition, KindRef, Lease
 from ..core.joins import sides_of
 from ..core.model import ParentKey
-from ..core.ports import Call, Later, Reply
 from ..core.reconcile import rfc3339
 from ..edge.fleet_python import checked, settings_of
 from ..insight.collector import Collector
@@ -57,8 +56,7 @@ class FleetWorld:
         self._heal_after_s = heal_after_s
         self._made: dict[str, tuple[KindRef, str, str]] = {}  # by uid: kind, name and namespace
         self._started = False
-        self._send = self._sim.backend.send
-        self._sim.backend.send = self._seen  # type: ignore[method-assign]  # a look at what is sent
+        self._sim.backend.on_send.append(lambda call: self.sent.extend(item.payload for item in call.items))
         self._sim.backend_model.on_repair.append(lambda repair: self._repaired(repair.uid))
         self._refs = {ref.kind: ref for ref in self.fleet.kinds}
         sides = [side.ref for child in self.fleet.children for side in sides_of(self.fleet, child.ref.kind)]
@@ -187,10 +185,6 @@ class FleetWorld:
             self._sim.api.patch(lease.ref.resource, name, {"spec": {"renewTime": now}}, where)
         else:
             self._sim.api.create(lease.ref.resource, {"metadata": {"name": name}, "spec": {"renewTime": now}}, where)
-
-    def _seen(self, call: Call) -> Later[Reply]:
-        self.sent += [item.payload for item in call.items]
-        return self._send(call)
 
     def _repaired(self, uid: str) -> None:
         if self._heal_after_s is not None and uid in self._made:

@@ -23,7 +23,7 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 
 @kopf.on.event(GROUP, VERSION, "computenodes")
-async def node_seen(type: str | None, name: str, spec: kopf.Spec, status: kopf.Status, **_: Any) -> None:  # noqa: A002
+async def node_seen(type: str | None, name: str, spec: kopf.Spec, status: kopf.Status, **_: Any) -> None:  # noqa: A002 - kopf passes it by that name
     cluster, healthy = spec["clusterRef"]["name"], status.get("healthy")
     if type == "DELETED":
         if nodes[cluster].pop(name, None) is None:

@@ -33,10 +33,8 @@ KEYWORDS = {"and", "or", "unless", "on", "ignoring", "by", "without", "bool", "o
 EXTERNAL = {"process_cpu_seconds_total", "process_resident_memory_bytes"}  # of the client library
 PROMTOOL = os.environ.get("MUSTER_TEST_PROMTOOL") or shutil.which("promtool")
 
-needs_promtool = pytest.mark.skipif(
-    PROMTOOL is None,
-    reason="promtool is not here: Debian's package prometheus has it, or MUSTER_TEST_PROMTOOL names it",
-)
+NO_PROMTOOL = "promtool is not here: Debian's package prometheus has it, or MUSTER_TEST_PROMTOOL names it"
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason=NO_PROMTOOL)
 
 
 def promtool(*words: str, given: str = "") -> str:

@@ -68,9 +68,7 @@ def path(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.skipif(
-    shutil.which("curl") is None, reason="the tutorial talks to the API server with curl, which is not here"
-)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands want curl, which is not here")
 def test_whoever_follows_the_page_sees_what_it_shows(tmp_path: Path, path: dict[str, str]) -> None:
     cwd, output, setting = tmp_path, "", ""
     first: subprocess.Popen[str] | None = None
