@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from bench.load.handle import ROOT
 _CALM_S = 0.5
 EXTRA_FLAGS: list[str] = []
 """Given to the operator in every run ("python -m bench.run … --with"), to compare settings with each other."""
+MUSTER = (sys.executable, str(ROOT / "supervisor.py"))
 NO_BACKEND = "http://127.0.0.1:9"
 """For runs in which nothing is repaired."""
 
@@ -110,11 +112,13 @@ def _high_water_bytes(pid: int) -> int:
     return 0
 
 
-def muster(kubeconfig: Path, folder: Path, *flags: str, backend_url: str = "") -> Subject:
-    """The operator as its users run it; without a backend it counts and repairs nothing."""
+def muster(
+    kubeconfig: Path, folder: Path, *flags: str, backend_url: str = "", entry: Sequence[str] = MUSTER
+) -> Subject:
+    """The operator as its users run it (by the command ``entry``); without a backend it counts and repairs nothing."""
     repairs = ["--backend-url", backend_url or NO_BACKEND, "--repair-enabled", "true" if backend_url else "false"]
     return Subject(
-        [sys.executable, str(ROOT / "supervisor.py"), "run", "--kubeconfig", str(kubeconfig), *repairs,
+        [*entry, "run", "--kubeconfig", str(kubeconfig), *repairs,
          "--listen", "off", "--log-level", "warning", "--cold-start", "0s", "--max-unhealthy", "100%",
          "--max-unhealthy-fleet", "100%", *flags, *EXTRA_FLAGS],
         folder,

@@ -2,15 +2,16 @@
 
     python -m bench.shell [--parents 10000] [--children 10] [--rounds 5] [--seeds 3]
 
-Three figures, each measured and none worked out:
+Four figures, each measured and none worked out:
 
 - A passive command: CPU milliseconds of its thread, the median of ``--rounds``, on the real tree and dispatcher at rest.
 - The shell while nobody asks: the CPU time of its thread in ``--idle`` seconds at ``--parents``, as a part of one processor. It
   looks for callers, and each ten seconds at how much every actor has handled.
-- What is done for each message (``tap``) and each fact (what is remembered for ``history``, ``failures``, ``batches``): machine
-  instructions for each change of a node, with and without, the same work in processes of their own under valgrind's
-  cachegrind, which must be there; the median of ``--seeds`` seeds of Python's hashes. Times of so little drown in the
-  noise of any machine. The operator is ``straight``'s: its actors alone, as busy as one processor can make them.
+- What is remembered all the time for ``history``, ``failures``, ``batches``: its part of all that the operator does
+  (``bench.remembering``).
+- A tap on every actor: machine instructions for each change of a node, with and without, the same work in processes of their
+  own under valgrind's cachegrind, which must be there; the median of ``--seeds`` seeds of Python's hashes. Times of so little
+  drown in the noise of any machine. The operator is ``straight``'s: its actors alone, as busy as one processor can make them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from actors.ops.inspect.registry import Answer, Caller, Level
 from actors.ops.inspect.server import ShellServer
 from actors.ops.inspect.tapping import Tap
 from bench.recording import Run
+from bench.remembering import EVENTS, ROUNDS, parts
 from bench.straight import Load, Operator, Straight
 
 CALLER = Caller(uid=0, pid=1)
@@ -52,7 +54,7 @@ LOADS = {
     "few parents": Load(parents=100, children=20, per_s=25_000),  # many changes meet in one look
     "many parents": Load(parents=1_000, children=10, per_s=8_000),  # each change is a look of its own
 }
-MODES = ("bare", "remembering", "tapped")
+MODES = ("remembering", "tapped")
 
 
 @frozen
@@ -129,15 +131,12 @@ def work(mode: str, load: str, slices: int) -> None:
     memory: list[Memory] = []
 
     def wrap(world: Straight, backend: Backend) -> Backend:
-        if mode == "bare":
-            return backend
         memory.append(Memory(world.clock))
         return SeenBackend(backend, world.clock, memory[0].calls)
 
     operator = Operator(LOADS[load], wrap)
     tap = None
-    if memory:
-        operator.world.sink = memory[0]
+    operator.world.sink = memory[0]
     if mode == "tapped":
         look = Inspection(operator.system, operator.world, memory=memory[0])
         tap = Tap(look, pattern="*", message="", count_max=10**9, for_s=1e9, rate_max=100)
@@ -164,25 +163,35 @@ def instructions(mode: str, load: str, seed: int) -> float:
 
 
 def at_work(seeds: int) -> list[Cost]:
-    """What a tap on every actor adds, and what is remembered all the time."""
+    """What a tap on every actor adds."""
     costs = []
     for load in LOADS:
         counts = {mode: [instructions(mode, load, seed) for seed in range(seeds)] for mode in MODES}
-
-        def more(on: str, off: str, counts: dict[str, list[float]] = counts) -> float:
-            return 100 * (statistics.median(counts[on]) / statistics.median(counts[off]) - 1)
-
-        bare = statistics.median(counts["bare"])
-        costs.append(Cost(f"{load}: a change, thousand instructions", bare / 1000, float("inf"), ""))
-        costs.append(Cost(f"{load}: what is remembered", more("remembering", "bare"), float("inf"), "%"))
-        costs.append(Cost(f"{load}: a tap on every actor", more("tapped", "remembering"), 100 * TAP_MAX, "%"))
+        before, tapped = (statistics.median(counts[mode]) for mode in MODES)
+        costs.append(Cost(f"{load}: a change, thousand instructions", before / 1000, float("inf"), ""))
+        costs.append(Cost(f"{load}: a tap on every actor", 100 * (tapped / before - 1), 100 * TAP_MAX, "%"))
     return costs
+
+
+def remembered(events: int) -> list[Cost]:
+    """What the memory for the shell takes, of all that the operator does."""
+    found = parts(events, ROUNDS)
+    return [
+        Cost(f"nothing attached: remembering {each.load}", 100 * each.share, 100 * NOTHING_MAX, "%") for each in found
+    ]
 
 
 def main() -> int:
     """Print the table; 1 where a bound is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("parents", 10_000), ("children", 10), ("rounds", 5), ("seeds", 3), ("idle", 21)):
+    for name, default in (
+        ("parents", 10_000),
+        ("children", 10),
+        ("rounds", 5),
+        ("seeds", 3),
+        ("idle", 21),
+        ("events", EVENTS),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -190,7 +199,7 @@ def main() -> int:
         mode, load, slices = given.work
         work(mode, load, int(slices))
         return 0
-    costs = at_rest(given.parents, given.children, given.rounds, given.idle)
+    costs = at_rest(given.parents, given.children, given.rounds, given.idle) + remembered(given.events)
     if shutil.which("valgrind"):
         costs += at_work(given.seeds)
     else:

@@ -105,7 +105,8 @@ class WhyLog:
         """Who takes facts of which class. What is not in it is of no interest here."""
         for kind in (LookDeferred, Reconciled, Planned, StatusWritten, RepairsAnswered):
             self.keepers[kind] = self._keep_routine
-        for other in (NewsSuppressed, ValveMoved, RepairsExhausted, EventFailed, StatusFailed, ReconcileFailed):
+        self.keepers[NewsSuppressed] = self._of_news
+        for other in (ValveMoved, RepairsExhausted, EventFailed, StatusFailed, ReconcileFailed):
             self.keepers[other] = self._of_parent
         self.keepers |= {CallSent: self._sent, CallAnswered: self._answered}
 
@@ -148,6 +149,9 @@ class WhyLog:
         ring.append([now_s, now_s, 1, fact, own])
         if len(ring) > ENTRIES_MAX:
             del ring[0]
+
+    def _of_news(self, fact: Any) -> None:  # short as it is, and the most frequent of those that repeat themselves
+        self._keep(fact, fact.parent)
 
     def _of_parent(self, fact: Any) -> None:
         self._keep(_short(fact), fact.parent)

@@ -228,6 +228,27 @@ def _nothing_to_judge(options: Options, out: TextIO) -> int:
     return ExitCode.OK
 
 
+def operator_flags(options: Options, kubeconfig: Path, backend_url: str) -> dict[str, str]:
+    """The demo's own operator. No variable of the caller's is read: it is the same for everybody.
+
+    Cold start 0: nobody called this backend before.
+    """
+    return {
+        "kubeconfig": str(kubeconfig), "backend-url": backend_url, "quota": str(options.quota),
+        "batch-max": str(options.batch_max), "cold-start": "0s", "listen": "off", "grace": f"{GRACE_S}s",
+        "log-format": "json",
+    }  # fmt: skip
+
+
+def tell_where(stage: Stage, kubeconfig: Path, parents: str, out: TextIO) -> str:
+    """The command that shows the parents meanwhile; who reads along is told it."""
+    hint = f"kubectl --kubeconfig {kubeconfig} get {parents} -w"
+    if not stage.options.as_json:
+        head = f"API server {stage.api_url}, kubeconfig {kubeconfig}; look for yourself meanwhile:"
+        print(f"{head}\n  {hint}\n", file=out, flush=True)
+    return hint
+
+
 def _perform(
     options: Options, folder: Path, cast: Cast, interrupt: Interrupt, out: TextIO
 ) -> tuple[Stage, Loaded, int]:
@@ -239,21 +260,9 @@ def _perform(
     api_url = cast.wait("api", "ready")
     heal = ("--heal-after", HEAL_AFTER_S, "--api-url", api_url)
     cast.start("backend", "sim.serve_backend", *quota, *heal, "--log", folder / BACKEND)
-    # No variable of the caller's is read: the demo is the same for everybody. Cold start 0: nobody called this backend before.
-    flags = {
-        "kubeconfig": str(kubeconfig), "backend-url": cast.wait("backend", "ready"), "quota": str(options.quota),
-        "batch-max": str(options.batch_max), "cold-start": "0s", "listen": "off", "grace": f"{GRACE_S}s",
-        "log-format": "json",
-    }  # fmt: skip
-    loaded = load(flags)
+    loaded = load(operator_flags(options, kubeconfig, cast.wait("backend", "ready")))
     stage = Stage(options=options, cast=cast, interrupt=interrupt, api_url=api_url)
-    hint = f"kubectl --kubeconfig {kubeconfig} get mcl -w"
-    if not options.as_json:
-        print(
-            f"API server {api_url}, kubeconfig {kubeconfig}; look for yourself meanwhile:\n  {hint}\n",
-            file=out,
-            flush=True,
-        )
+    hint = tell_where(stage, kubeconfig, "mcl", out)
     over = threading.Event()
     threads = [threading.Thread(target=direct, args=(stage, over), name="demo-director", daemon=True)]
     if not options.as_json:

@@ -32,7 +32,19 @@ from ..edge.settings_load import Loaded, load
 from ..sim.kinds import PLAIN
 from ..sim.reports import report, status_in
 from .definitions import definitions
-from .demo import GRACE_S, HEAL_AFTER_S, LOOK_S, OPERATOR_LOG, DemoEngine, Stage, end_operator, folder_of, keep, show
+from .demo import (
+    HEAL_AFTER_S,
+    LOOK_S,
+    OPERATOR_LOG,
+    DemoEngine,
+    Stage,
+    end_operator,
+    folder_of,
+    keep,
+    operator_flags,
+    show,
+    tell_where,
+)
 from .demo_cast import STOP_S, Cast, Interrupt, Interrupted
 from .demo_summary import Options
 from .exit_codes import ExitCode
@@ -90,11 +102,7 @@ def _perform(
         "backend", "sim.serve_backend", "--quota", options.quota, "--batch-max", options.batch_max, "--any-item",
         "--operation", fleet.operation, "--log", folder / BACKEND,
     )  # fmt: skip
-    flags = {
-        "fleet": name, "kubeconfig": str(kubeconfig), "backend-url": cast.wait("backend", "ready"),
-        "quota": str(options.quota), "batch-max": str(options.batch_max), "cold-start": "0s", "listen": "off",
-        "grace": f"{GRACE_S}s", "log-format": "json",
-    }  # fmt: skip
+    flags = {"fleet": name, **operator_flags(options, kubeconfig, cast.wait("backend", "ready"))}
     if fleet.settings.get("backend") not in (None, "none"):
         flags["backend"] = "http"  # whoever it is in earnest, here it is the demo's own
     loaded = load(flags)
@@ -102,13 +110,7 @@ def _perform(
     for each in documents:
         _create(kube, fleet, each)
     stage = Stage(options=options, cast=cast, interrupt=interrupt, api_url=api_url)
-    hint = f"kubectl --kubeconfig {kubeconfig} get {fleet.parent.plural} -w"
-    if not options.as_json:
-        print(
-            f"API server {api_url}, kubeconfig {kubeconfig}; look for yourself meanwhile:\n  {hint}\n",
-            file=out,
-            flush=True,
-        )
+    hint = tell_where(stage, kubeconfig, fleet.parent.plural, out)
     over = threading.Event()
     jobs: list[tuple[Any, tuple[Any, ...]]] = [
         (_direct, (stage, over)),
