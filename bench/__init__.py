@@ -12,4 +12,6 @@ Not part of the wheel. In reading order:
     readers.py   a reader thread and a reader process compared, inside one program
     fleets.py    what a fleet definition costs on the path
     ingest.py    where the time of one event goes, stage by stage
+    memory.py    what a child and a parent weigh
+    shell.py     what looking inside costs; ``remembering.py``: of that, what is kept all the time, measured in a whole operator
 """

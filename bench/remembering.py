@@ -33,7 +33,7 @@ from bench.result import served
 from bench.runs_ingest import settled
 
 WINDOW, TOLD = "window.json", "told.json"
-EVENTS, ROUNDS = 100_000, 5
+ROUNDS = 5
 
 
 @frozen
@@ -114,7 +114,7 @@ def parts(events: int, rounds: int) -> list[Part]:
 def main() -> None:
     """Print both parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--operate", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)

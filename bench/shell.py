@@ -42,7 +42,6 @@ from actors.ops.inspect.registry import Answer, Caller, Level
 from actors.ops.inspect.server import ShellServer
 from actors.ops.inspect.tapping import Tap
 from bench.recording import Run
-from bench.remembering import EVENTS, ROUNDS, parts
 from bench.straight import Load, Operator, Straight
 
 CALLER = Caller(uid=0, pid=1)
@@ -55,6 +54,7 @@ LOADS = {
     "many parents": Load(parents=1_000, children=10, per_s=8_000),  # each change is a look of its own
 }
 MODES = ("remembering", "tapped")
+EVENTS = 100_000
 
 
 @frozen
@@ -175,6 +175,8 @@ def at_work(seeds: int) -> list[Cost]:
 
 def remembered(events: int) -> list[Cost]:
     """What the memory for the shell takes, of all that the operator does."""
+    from bench.remembering import ROUNDS, parts  # which needs what the benchmarks alone need
+
     found = parts(events, ROUNDS)
     return [
         Cost(f"nothing attached: remembering {each.load}", 100 * each.share, 100 * NOTHING_MAX, "%") for each in found
