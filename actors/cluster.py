@@ -31,6 +31,7 @@ from .core.events import AuditDiffered, LookDeferred, NewsSuppressed, Reconciled
 from .core.fleet import FleetDefinition
 from .core.health import Roll
 from .core.model import Item, Now, Parent, ParentKey, Plan, Policy, Record
+from .core.override import Override
 from .core.ports import Objects
 from .core.reconcile import BackendView, Children
 from .core.records import Row, Shelf, entries_of, entry_of, fingerprint_of, kept
@@ -76,9 +77,9 @@ class ClusterActor(Behaviour):
 
     __slots__ = (
         "_asked", "_awaiting", "_backend", "_behind", "_cause", "_child_kinds", "_closing", "_conflicts", "_debounce",
-        "_defaults", "_directory", "_fleet", "_gateway", "_idle_s", "_missing", "_noted", "_parent", "_pauses", "_policy",
-        "_refusals", "_repairs", "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred", "_target",
-        "_timer_s", "_told_gateway", "_watcher", "_wished", "key", "turned_down",
+        "_defaults", "_directory", "_fleet", "_gateway", "_idle_s", "_missing", "_noted", "_override", "_parent", "_pauses",
+        "_policy", "_refusals", "_repairs", "_roll", "_sent_version", "_sequence", "_skipped", "_status", "_stirred",
+        "_target", "_timer_s", "_told_gateway", "_watcher", "_wished", "key", "turned_down",
     )  # fmt: skip
 
     def __init__(
@@ -88,13 +89,9 @@ class ClusterActor(Behaviour):
     ) -> None:  # fmt: skip
         super().__init__(ctx)
         self.key = key
-        self._fleet = fleet
-        self._defaults = policy
-        self._policy = policy
-        self._idle_s = idle_s
-        self._status = status
-        self._gateway = gateway
-        self._directory = directory
+        self._fleet, self._idle_s = fleet, idle_s
+        self._defaults = self._policy = policy
+        self._status, self._gateway, self._directory = status, gateway, directory
         self._watcher = watcher
         self._pauses, self._behind = pauses, behind  # by command; by a stream that is down; see ``tree``
         self._child_kinds = tuple(child.ref.kind for child in fleet.children)
@@ -106,7 +103,7 @@ class ClusterActor(Behaviour):
         self._cause = ""
         self._roll = Roll(self._child_kinds, key)
         self._repairs = Repairs(fleet.operation)
-        self._conflicts = Conflicts()
+        self._conflicts, self._override = Conflicts(), Override()
         self._skipped: dict[str, str] = {}  # uid → kind of those whose present record has killed an incarnation twice
         self._sequence = 0
         self._told_gateway = ctx.incarnation == 1  # else what a dead incarnation has asked for stands there
@@ -264,6 +261,8 @@ class ClusterActor(Behaviour):
         started_s = self.ctx.clock.now()
         changes, waited_s = self._debounce.looked(started_s)
         self._repairs.settle(self._roll.eligible, started_s)
+        if self._override.look(self._parent, Now(started_s, self.ctx.clock.wall())):
+            self._told_gateway = False  # it goes by that too
         if (plan := self.plan()) is None:
             return
         self._awaiting = 0
@@ -286,7 +285,8 @@ class ClusterActor(Behaviour):
         now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
         parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
         children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped),
-                            behind=self._behind, paused=self._pauses.get(self.key, 0.0) > now.mono_s)  # fmt: skip
+                            behind=self._behind, paused=self._pauses.get(self.key, 0.0) > now.mono_s,
+                            override_ends_s=self._override.by(self._parent, now))  # fmt: skip
         return pure.reconcile(self._fleet, parent, children, self._policy, now)
 
     @property
@@ -331,8 +331,10 @@ class ClusterActor(Behaviour):
         ))  # fmt: skip
 
     def _send_repairs(self) -> None:
-        items, told = tuple(self._asked.values()), self._backend != BackendView()
-        self.ctx.tell(self._gateway, RepairsWanted(parent=self.key, items=items, reply_to=self.ctx.ref, told=told))
+        self.ctx.tell(self._gateway, RepairsWanted(
+            parent=self.key, items=tuple(self._asked.values()), reply_to=self.ctx.ref, told=self._backend != BackendView(),
+            override_ends_s=self._override.ends_s,
+        ))  # fmt: skip
         self._told_gateway = True
 
     def _withdraw_all(self) -> None:

@@ -59,9 +59,7 @@ _TIMER = "dispatch"
 _UNREACHABLE_AFTER = 2
 _UNSURE = "may have been carried out or not; this backend honours no keys, so it is not sent again before its cooldown is over"
 _ACCEPTED = ItemResult(status="accepted")
-_OUTCOMES: dict[type[BaseException], str] = {
-    CallTimeout: "timeout", Malformed: "malformed", Misconfigured: "misconfigured"
-}  # fmt: skip
+_OUTCOMES: dict[type, str] = {CallTimeout: "timeout", Malformed: "malformed", Misconfigured: "misconfigured"}
 _Answer = tuple[ItemAnswer, str]
 _Replies = dict[ParentKey, dict[str, _Answer]]  # parent → item key → its answer
 
@@ -144,6 +142,7 @@ class BatchGatewayActor(Behaviour):
             items, again = asker.answers.sort(items)
             for at_s, answers in again.items():  # the instant of the first answer: cooldowns count from it
                 self.ctx.tell(asker.ref, ItemsAnswered(answers=answers, at_s=at_s))
+        self._valve.override(parent, message.override_ends_s if items else -math.inf)
         change = self.queue.want(parent, items, now)
         self._counts["items_added"] += change.added
         if items:
@@ -155,6 +154,7 @@ class BatchGatewayActor(Behaviour):
         """A parent that wants nothing, and need not be told of the backend's return or of the valve's, is not kept."""
         if not (asker.answers or asker.told is False or asker.held or self.queue.has(parent)):
             self._askers.pop(parent, None)
+            self._valve.override(parent, -math.inf)
 
     # --- what leaves --------------------------------------------------------------------------------------------------
     def _dispatch(self, now: float) -> None:
@@ -162,8 +162,9 @@ class BatchGatewayActor(Behaviour):
         self._expire(now)
         if self._valve.watches:
             self._look_at_all(now)
-        while (wake_s := self._next_send_s(now)) <= now:
-            self._send_batch(now)
+        passing = self._valve.passing(now)  # None: everybody
+        while (wake_s := self._next_send_s(now, passing)) <= now:
+            self._send_batch(now, passing)
         if self._calls:
             wake_s = min(wake_s, self._overdue_s(next(iter(self._calls.values()))))
         elif self._draining:
@@ -178,18 +179,18 @@ class BatchGatewayActor(Behaviour):
         else:
             self.ctx.schedule(_TIMER, wake_s - now, DispatchDue())
 
-    def _next_send_s(self, now: float) -> float:
-        """The earliest instant at which a batch may leave; infinity while only a message can change that."""
+    def _next_send_s(self, now: float, passing: frozenset[ParentKey] | None) -> float:
+        """The earliest instant at which a batch of theirs may leave; infinity while only a message can change that."""
         calls_max = 1 if self._pause.probing else self._settings.in_flight_max
-        if self._draining or self._valve.closed_s is not None or len(self._calls) >= calls_max:
+        if self._draining or len(self._calls) >= calls_max or (passing is not None and not passing):
             return math.inf
-        due_s = now if self._suspects else self._queue_due_s(now)
+        due_s = now if self._suspects.next(passing) is not None else self._queue_due_s(now, passing)
         if due_s == math.inf:
             return math.inf
         return max(due_s, self._pause.until_s, self._breaker.opens_at(), self._ledger.next_free_at(now))
 
     def _look_at_all(self, now: float) -> None:
-        """The valve over all parents. Who has items here hears when it closes; who has heard that, when it opens."""
+        """The valve over all parents: who has items here hears when it closes; who has heard that, when it opens."""
         moved = self._valve.look(*self._records.tally(), now)
         if moved is None:
             return
@@ -199,25 +200,24 @@ class BatchGatewayActor(Behaviour):
                 self._tell_state(asker, reachable=asker.told)
                 self._forget(parent, asker)
 
-    def _queue_due_s(self, now: float) -> float:
+    def _queue_due_s(self, now: float, passing: frozenset[ParentKey] | None) -> float:
         """When the batch window of what is ready ends; with nothing ready, when something will be."""
-        ready = self.queue.ready(now)
-        if not ready:
-            return self.queue.next_ready_at()
+        queue, settings = self.queue, self._settings
+        if not queue.ready(now) or not (of := queue.ready_of(passing))[0]:
+            return queue.next_ready_at()
         return when_to_send(
-            ready=ready, oldest_s=self.queue.oldest_ready_s, newest_s=self.queue.newest_ready_s,
-            batch_max=self._settings.batch_max, quiet_s=self._settings.batch_quiet_s,
+            ready=of[0], oldest_s=of[1], newest_s=of[2], batch_max=settings.batch_max, quiet_s=settings.batch_quiet_s,
             spacing_s=self._ledger.spacing_s, last_partial_s=self._last_partial_s,
         )  # fmt: skip
 
-    def _send_batch(self, now: float) -> None:
+    def _send_batch(self, now: float, passing: frozenset[ParentKey] | None) -> None:
         """One batch: checked item by item, then a slot, then the fuse. May find that nothing of it is wanted."""
-        oldest_s = min(now, self.queue.oldest_ready_s)
+        oldest_s = min(now, self.queue.ready_of(passing)[1])
         probing = self._breaker.state is not BreakerState.CLOSED
-        if part := self._suspects.take(others=self._queue_due_s(now) <= now, probing=probing):
+        if part := self._suspects.take(others=self._queue_due_s(now, passing) <= now, probing=probing, only=passing):
             items, refused = self._recheck(part, now)
         else:
-            items, refused = self.queue.take(self._settings.batch_max, self._still_wanted, now)
+            items, refused = self.queue.take(self._settings.batch_max, self._still_wanted, now, passing)
             if 0 < len(items) < self._settings.batch_max:
                 self._last_partial_s = now
         self._answer_withdrawn(refused, now)

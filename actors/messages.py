@@ -7,6 +7,7 @@ is served first, *object* mail coalesces by (kind, uid), everything else is firs
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -379,6 +380,7 @@ class RepairsWanted:
     """ClusterActor → gateway: the whole wanted set of one parent; what was queued and is missing here is withdrawn.
 
     ``told`` False: the sender does not know how the backend is, perhaps any more, and is to be told again.
+    ``override_ends_s`` (our clock): until then the valve over all parents does not hold these.
     Idempotent. Loss: repairs wait for the next reconcile.
     """
 
@@ -386,6 +388,7 @@ class RepairsWanted:
     items: tuple[Item, ...]
     reply_to: Ref
     told: bool = True
+    override_ends_s: float = -math.inf
 
 
 class ItemAnswer(Enum):

@@ -22,6 +22,7 @@ import itertools
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from .model import Item, ParentKey
@@ -161,8 +162,10 @@ class Queue:
         self._embargo_over_s = max(self._embargo_over_s, until_s)
 
     # --- what leaves --------------------------------------------------------------------------------------------------
-    def take(self, count: int, still_wanted: Callable[[Item], str], now: float) -> Taken:
-        """Up to ``count`` items, which are in flight until ``finish`` or ``give_back``.
+    def take(
+        self, count: int, still_wanted: Callable[[Item], str], now: float, only: AbstractSet[ParentKey] | None = None
+    ) -> Taken:
+        """Up to ``count`` items, which are in flight until ``finish`` or ``give_back``. ``only``: whose; None: anybody's.
 
         ``still_wanted`` is asked for each as it leaves: "" lets it go, anything else (why not) takes it out of the
         queue.
@@ -172,8 +175,12 @@ class Queue:
         refused: list[tuple[Item, str]] = []
         for rank in (_NEW, _RETRY):
             ring = self._rings[rank]
+            aside: list[_Lane] = []
             while ring and len(items) < count:
                 lane = ring[0]
+                if only is not None and lane.parent not in only:
+                    aside.append(ring.popleft())
+                    continue
                 entry = self._pop(lane, rank)
                 if entry is None:
                     ring.popleft()
@@ -197,6 +204,7 @@ class Queue:
                 lane.credit[rank] = (lane.credit[rank] or self._quantum) - 1
                 if lane.credit[rank] == 0:
                     ring.rotate(-1)
+            ring.extendleft(reversed(aside))  # they keep their turn
         return Taken(tuple(items), tuple(refused))
 
     def finish(self, item: Item, now: float) -> bool:
@@ -228,6 +236,16 @@ class Queue:
         """How many items may leave now."""
         self._advance(now)
         return len(self._ready)
+
+    def ready_of(self, parents: AbstractSet[ParentKey] | None) -> tuple[int, float, float]:
+        """As ``ready`` found it last, of those parents (None: of all): how many, and when the oldest and the newest became so
+        (infinities: there is none). With parents it takes as long as they want items.
+        """
+        if parents is None:
+            return len(self._ready), self.oldest_ready_s, self.newest_ready_s
+        lanes = [lane for parent in parents if (lane := self._lanes.get(parent)) is not None]
+        at_s = [entry.ready_s for lane in lanes for entry in lane.wanted.values() if entry.place is _Place.READY]
+        return len(at_s), min(at_s, default=math.inf), max(at_s, default=-math.inf)
 
     @property
     def oldest_ready_s(self) -> float:
@@ -414,16 +432,26 @@ class Suspects:
         half = len(items) // 2
         self._parts += [items[:half], items[half:]]
 
-    def take(self, *, others: bool, probing: bool) -> tuple[Item, ...]:
+    def next(self, only: AbstractSet[ParentKey] | None = None) -> int | None:
+        """Which part would leave: the first all of whose items are those parents' (None: anybody's)."""
+        for place, part in enumerate(self._parts):
+            if only is None or all(item.parent in only for item in part):
+                return place
+        return None
+
+    def take(self, *, others: bool, probing: bool, only: AbstractSet[ParentKey] | None = None) -> tuple[Item, ...]:
         """The part that leaves now; none when it is the turn of the ``others``, who are due.
 
-        ``probing``: this call tells whether the backend is well, and a part that is refused would not.
+        ``probing``: this call tells whether the backend is well, and a part that is refused would not. ``only``: as ``next``.
         """
-        if not self._parts or (others and (probing or not self._turn)):
+        place = self.next(only)
+        if place is None or (others and (probing or not self._turn)):
             self._turn = True
             return ()
         self._turn = False
-        return self._parts.popleft()
+        part = self._parts[place]
+        del self._parts[place]
+        return part
 
 
 def _live(heap: _Heap) -> _Heap:

@@ -14,7 +14,6 @@ way of most events; all others by one that is made of ``judging``'s. Parents' sp
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -36,13 +35,14 @@ from .fleet import (
 from .judging import Reads, fields_of, kept_of, report_of
 from .lines import Line
 from .model import Child, Parent, ParentKey, Record
+from .override import OVERRIDE
 from .own import parent_fields
 from .parent_spec import read_spec
 from .paths import Path, parse_path
 from .shapes import Tree, event_of, frozen, getter, insert, place, struct
 from .status_wire import from_wire, place_of
 
-__all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec", "rfc3339_s"]
+__all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec"]
 
 Claims = tuple[str, ...]
 """The names of all parents that an object claims when they differ, the one that won first (else empty)."""
@@ -135,15 +135,6 @@ class _Condition(msgspec.Struct, gc=False):
     lastTransitionTime: str | None = None
 
 
-def rfc3339_s(text: str) -> float | None:
-    """Unix seconds of an RFC 3339 instant with a zone; None for anything else."""
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return instant.timestamp() if instant.tzinfo is not None else None
-
-
 def _version(text: str | None) -> int:
     if text is None or not (text.isdigit() and text.isascii()) or len(text) > _VERSION_DIGITS_MAX:
         raise _no_version(text)
@@ -226,6 +217,7 @@ class Decoder:
         reads.want(("metadata", "deletionTimestamp"), str)
         fleet, own = self._fleet, parse_path(self._fleet.spec) if self._fleet.spec else None
         reads.want(place_of(fleet), str if fleet.status_annotation else Any)
+        reads.want(("metadata", "annotations", OVERRIDE), str)
         plain = not (fleet.status or fleet.status_annotation)
         spec_at = reads.want(own, Any) if own is not None else 0
         fields = kept_of(parent_fields(fleet), own or (), spec_at, reads)
@@ -233,7 +225,7 @@ class Decoder:
         def make(values: _Values) -> _Read:
             def record(obj: Any) -> tuple[Record, Claims]:
                 found = values(obj)
-                name, namespace, uid, version, generation, deleted_at, status = found[:7]
+                name, namespace, uid, version, generation, deleted_at, status, override = found[:8]
                 if not name or not uid:
                     raise ValueError(_UNNAMED)
                 parent = Parent(
@@ -242,7 +234,7 @@ class Decoder:
                     uid=uid,
                     version=_version(version),
                     generation=generation or 0,
-                    spec=read_spec(found[spec_at] if spec_at else None, fleet.spec),
+                    spec=read_spec(found[spec_at] if spec_at else None, fleet.spec, override),
                     status=status if plain and isinstance(status, dict) else from_wire(fleet, status),
                     deleting=deleted_at is not None,
                     fields=fields(found) if fields is not None else "",

@@ -8,6 +8,9 @@ It closes at once, and opens only after the share has been within the limit for 
 clock: whoever has just been wrong about everybody does not trust the first good look. Time in which nobody looked (the process
 stood still) does not count. The state outlives the gateway's incarnations; a new process begins with an open valve, and with a
 look before its first call.
+
+A parent that overrides the valve (``override``) passes it while it is closed. Who does is told with each wish,
+so that a closed valve need not look at all parents.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import math
 
 from .events import FleetValveMoved
-from .model import Share
+from .model import ParentKey, Share
 from .valve import limit
 
 __all__ = ["FLOOR", "LOOK_EVERY_S", "SETTLED_S", "FleetValve"]
@@ -41,6 +44,7 @@ class FleetValve:
         """Since when it is closed; None: it is open."""
         self.why = ""
         """Why it closed, for people; "" while it is open. It holds no instant and does not change while it is closed."""
+        self._overrides: dict[ParentKey, float] = {}
         self._calm_s: float | None = None
         self._looked_s = -math.inf
 
@@ -60,6 +64,19 @@ class FleetValve:
         if not self.watches:
             return math.inf
         return min(self._looked_s + LOOK_EVERY_S, math.inf if self.opens_s is None else self.opens_s)
+
+    def override(self, parent: ParentKey, ends_s: float) -> None:
+        """That parent passes it until then; minus infinity: it does not, or wants nothing."""
+        if ends_s > -math.inf:
+            self._overrides[parent] = ends_s
+        elif self._overrides:
+            self._overrides.pop(parent, None)
+
+    def passing(self, now: float) -> frozenset[ParentKey] | None:
+        """Whose repairs may leave now: None is everybody's."""
+        if self.closed_s is None:
+            return None
+        return frozenset(parent for parent, ends_s in self._overrides.items() if ends_s > now)
 
     def look(self, eligible: int, total: int, now: float) -> FleetValveMoved | None:
         """These are the counts now. What happened, if the valve has moved by it."""

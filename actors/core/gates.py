@@ -74,7 +74,8 @@ GATES: tuple[Gate, ...] = (
     Gate("repair-disabled", _R, "repairs are switched off", "spec.repair.enabled, or the operator's --repair-enabled"),
     Gate("deleting", _R, "the parent is being deleted"),
     Gate("valve", _R, "too many children are in trouble at once: the trouble is probably not theirs",
-         "look for what they share; raise spec.repair.maxUnhealthy if this is meant"),
+         "look for what they share; if this is meant raise spec.repair.maxUnhealthy, or annotate it with "
+         "muster.dev/valve-override-until for a while"),
     Gate("own-reconcile", _R, "the fleet's own reconcile does not want it repaired now, or raised",
          "what it was written for; if it raised, the text and the log say what"),
     Gate("unreported", _R, "the child has never reported and is not late yet",
@@ -99,7 +100,8 @@ GATES: tuple[Gate, ...] = (
     Gate("retry", _R, "the backend gave no good answer for it; it is sent again", "the text has the last error"),
     Gate("search", _R, "its call was refused as a whole; parts of it are sent apart until the bad item stands alone"),
     Gate("fleet-valve", _R, "too many children of all parents are in trouble at once: the trouble is probably ours",
-         "look for what they share, this operator among it; raise --max-unhealthy-fleet if this is meant"),
+         "look for what they share, this operator among it; if this is meant raise --max-unhealthy-fleet, or annotate "
+         "the parent with muster.dev/valve-override-until for a while"),
     Gate("cold-start", _R, "an earlier process may have spent the quota: the first call waits",
          "time; --cold-start shortens it where no other process called"),
     Gate("throttled", _R, "the backend asked for a pause (Retry-After, or 429)"),

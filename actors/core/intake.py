@@ -24,9 +24,9 @@ from math import inf
 
 import msgspec
 
-from .decode import rfc3339_s
 from .model import Child, Parent, ParentKey, Record
 from .ports import Objects
+from .quantity import rfc3339_s
 from .records import Changes, ChildRecords, Entries
 from .slots import HEALTH, LIVE, NOWHERE, SILENT, Group, Slots, matter_of
 

@@ -107,7 +107,8 @@ HALF = Share(percent=50.0)
 class ParentSpec:
     """What the parent's own spec says; None where it is silent, and the operator's settings hold there.
 
-    Durations in seconds. ``problems`` names each field that could not be read, with what was found and expected.
+    Durations in seconds. ``override_until_s`` (Unix seconds) comes from an annotation: until then no valve holds this parent's
+    repairs. ``problems`` names each field that could not be read, with what was found and expected.
     """
 
     heartbeat_timeout_s: float | None = None
@@ -120,6 +121,7 @@ class ParentSpec:
     attempts_max: int | None = None
     in_flight_max: int | None = None
     paused: bool = False
+    override_until_s: float | None = None
     problems: tuple[str, ...] = ()
 
 

@@ -1,4 +1,6 @@
-"""What a parent's own spec says, read leniently, field by field: people write it, and a wrong field must not hide the rest.
+"""What a parent's own spec and annotation say, read leniently, field by field.
+
+People write it, and a wrong field must not hide the rest.
 
 What cannot be read is named in ``ParentSpec.problems`` and counts as silent: the operator's settings hold there.
 """
@@ -10,26 +12,30 @@ from typing import Any
 
 from .errors import SettingsError
 from .model import ParentSpec
-from .quantity import parse_duration, parse_share
+from .override import OVERRIDE
+from .quantity import parse_duration, parse_instant, parse_share
 
 __all__ = ["read_spec"]
 
 _COUNT_MAX = 1_000_000_000
 
 
-def read_spec(spec: object, place: str = "spec") -> ParentSpec:
-    """What is at ``place`` of a parent; what cannot be read is named in ``problems`` and counts as silent."""
+def read_spec(spec: object, place: str = "spec", override: str | None = None) -> ParentSpec:
+    """What is at ``place`` of a parent, and its annotation ``OVERRIDE``; what cannot be read is named in ``problems``."""
     problems: list[str] = []
 
-    def take(tree: object, path: str, read: Callable[[object], Any]) -> Any:
-        value = tree.get(path.rpartition(".")[2]) if isinstance(tree, dict) else None
+    def attempt(read: Callable[[object], Any], value: object, where: str) -> Any:
         if value is None:
             return None
         try:
             return read(value)
         except SettingsError as error:
-            problems.append(f"{place}{path}: {error}")
+            problems.append(f"{where}: {error}")
             return None
+
+    def take(tree: object, path: str, read: Callable[[object], Any]) -> Any:
+        value = tree.get(path.rpartition(".")[2]) if isinstance(tree, dict) else None
+        return attempt(read, value, f"{place}{path}")
 
     root = take({"": spec}, "", _mapping)
     debounce = take(root, ".debounce", _mapping)
@@ -45,6 +51,7 @@ def read_spec(spec: object, place: str = "spec") -> ParentSpec:
         attempts_max=take(repair, ".repair.maxAttempts", _positive_count),
         in_flight_max=take(repair, ".repair.maxInFlight", _positive_count),
         paused=bool(take(root, ".paused", _flag)),
+        override_until_s=attempt(parse_instant, override, f"metadata.annotations[{OVERRIDE}]"),
         problems=tuple(problems),
     )
 

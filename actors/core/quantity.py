@@ -1,8 +1,9 @@
-"""Durations, shares and quotas as people write them, and back. Errors say what was found and what is expected."""
+"""Durations, instants, shares and quotas as people write them, and back. Errors say what was found and what is expected."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from attrs import frozen
 
@@ -44,6 +45,22 @@ def format_duration(seconds: float) -> str:
     if millis > 1000:
         return f"{millis // 1000}.{millis % 1000:03}".rstrip("0") + "s"
     return f"{millis}ms" if millis else "0s"
+
+
+def rfc3339_s(text: str) -> float | None:
+    """Unix seconds of an RFC 3339 instant with a zone; None for anything else."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant.timestamp() if instant.tzinfo is not None else None
+
+
+def parse_instant(text: object) -> float:
+    """Unix seconds of ``"2026-12-01T09:00:00Z"``; SettingsError for anything else."""
+    if isinstance(text, str) and len(text) <= 64 and (seconds := rfc3339_s(text)) is not None:
+        return seconds
+    raise SettingsError(f"found {text!r}, expected an instant with a zone such as 2026-12-01T09:00:00Z")
 
 
 def parse_share(value: object) -> Share:

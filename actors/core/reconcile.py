@@ -8,6 +8,7 @@ status and nothing is written.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Collection, Container, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,7 @@ from .budget import EXHAUSTED, Budget, budget_of, entries, notes, sentence
 from .fleet import FleetDefinition
 from .health import Counts, Roll
 from .model import Child, EventNote, Item, Now, Parent, Plan, Policy, State
+from .override import OVERRIDE
 from .payload import Render, payloads
 from .repairs import Repairs
 
@@ -28,6 +30,8 @@ AVAILABLE = "Available"
 SAMPLE_MAX = 10  # names of unhealthy children in a status; a status holds counts, not one entry per child
 FLEET_HELD = "FleetTooManyUnhealthy"
 """The reason of RemediationAllowed while the valve over all parents holds all calls."""
+OVERRIDDEN = "ValveOverridden"
+"""The reason of RemediationAllowed while a valve would hold the repairs, and the parent's annotation says otherwise."""
 BEHIND = "WatchBehind"
 """The reason of RemediationAllowed while the stream of a kind has been down for long, and children of it need repair."""
 MESSAGE_MAX = 1024  # characters in a condition's message; the CRD allows 32,768, people read a line
@@ -67,6 +71,9 @@ class Children:
     skipped: int = 0  # records left out because reading them killed the reader twice
     behind: Collection[str] = ()  # kinds whose watch is: what is known of them is old
     paused: bool = False  # a person's command holds the repairs; the spec's own pause is in the parent
+    override_ends_s: float = (
+        -math.inf
+    )  # our clock: until then no valve holds the repairs, as the parent's annotation says
     chosen: Mapping[str, Child] | None = (
         None  # by uid: whom the fleet's own reconcile wants repaired; None: all of the sick
     )
@@ -77,12 +84,12 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     roll = children.roll
     total = roll.total
     eligible = len(roll.eligible)
-    held = valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor)
+    valves = _Valves.seen(parent, children, policy, now)
     paused = parent.spec.paused or children.paused
     own = owns.decide(fleet, parent, roll, children.repairs, policy, now)
     if own is not None:
         children = evolve(children, chosen=own.repair)
-    allowed = policy.repair_enabled and not paused and not parent.deleting and not held
+    allowed = policy.repair_enabled and not paused and not parent.deleting and not valves.hold
     budget = budget_of(policy, parent.status)
     exhausted = children.repairs.exhausted(roll.eligible, now.mono_s, budget)
     items, repairing, look_again_s = _repairs(parent, children, policy, now.mono_s, allowed, budget, exhausted)
@@ -95,9 +102,8 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     problems = parent.spec.problems
     conditions.put(*_ready(parent, available, children, own))
     conditions.put(available.type, available.status, available.reason, available.message)
-    by_all = children.backend.held if eligible else ""  # who needs nothing is not held
     blind = _blind(children)
-    conditions.put(*_allowed(parent, policy, held, eligible, total, children.paused, by_all, blind, own))
+    conditions.put(*_allowed(parent, policy, valves, children.paused, blind, own))
     conditions.put("BackendReachable", children.backend.reachable, children.backend.reason, children.backend.message)
     by_whom = "PausedBySpec" if parent.spec.paused else "PausedByCommand" if children.paused else "NotPaused"
     conditions.put("Paused", paused, by_whom, "")
@@ -107,17 +113,7 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
                        sentence(given_up) if given_up else "")  # fmt: skip
 
     events = _own_conditions(own, conditions)
-    if conditions.became("RemediationAllowed", "TooManyUnhealthy"):
-        events.append(EventNote(
-            type="Warning", reason="TooManyUnhealthy", action="HoldRepairs",
-            note=f"repairs are held: {eligible} of {total} need repair, the limit is {policy.max_unhealthy}",
-        ))  # fmt: skip
-    elif conditions.became("RemediationAllowed", FLEET_HELD):
-        events.append(EventNote(type="Warning", reason=FLEET_HELD, action="HoldRepairs",
-                                note=f"repairs of all parents are held: {by_all}"))  # fmt: skip
-    elif conditions.opened("RemediationAllowed"):
-        events.append(EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs",
-                                note=f"repairs go on: {eligible} of {total} need repair"))  # fmt: skip
+    events += _valve_events(conditions, valves, eligible, total)
     if given_up:
         if became := conditions.became(EXHAUSTED, "AttemptsSpent"):
             events.append(EventNote(type="Warning", reason=EXHAUSTED, action="GiveUp", note=sentence(given_up)))
@@ -142,8 +138,60 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
     for name, wanted in fleet.status.items():
         if not wanted:
             status.pop(name, None)
+    if valves.until_s is not None:  # its end is announced by nothing else
+        ends_s = children.override_ends_s
+        look_again_s = ends_s if look_again_s is None else min(look_again_s, ends_s)
     plan = Plan(status=status, repairs=tuple(items), events=tuple(events), look_again_at_s=look_again_s)
     return plan if own is None else _with_own(plan, own, roll, now)
+
+
+@frozen
+class _Valves:
+    """What the valves say, each in words ("" where it lets repairs go on).
+
+    ``until_s`` is until when (Unix seconds) they are overridden; None: they are not, or none of them holds.
+    """
+
+    own: str
+    by_all: str
+    until_s: float | None
+
+    @classmethod
+    def seen(cls, parent: Parent, children: Children, policy: Policy, now: Now) -> _Valves:
+        eligible, total = len(children.roll.eligible), children.roll.total
+        closed = valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor)
+        own = f"{eligible} of {total} need repair, the limit is {policy.max_unhealthy}" if closed else ""
+        by_all = children.backend.held if eligible else ""  # who needs nothing is not held
+        over = (own or by_all) and children.override_ends_s > now.mono_s
+        return cls(own, by_all, parent.spec.override_until_s if over else None)
+
+    @property
+    def hold(self) -> bool:
+        """Whether the parent's own one holds its repairs (the other holds them at the gateway)."""
+        return self.own != "" and self.until_s is None
+
+    @property
+    def words(self) -> str:
+        """What is overridden, for people."""
+        end = rfc3339(self.until_s or 0.0)
+        return f"{self.own or self.by_all}; repairs go on all the same until {end}, as {OVERRIDE} says"
+
+
+def _valve_events(conditions: _Conditions, valves: _Valves, eligible: int, total: int) -> list[EventNote]:
+    """What has turned of what holds the repairs."""
+    name = "RemediationAllowed"
+    if conditions.became(name, "TooManyUnhealthy"):
+        note = f"repairs are held: {valves.own}"
+        return [EventNote(type="Warning", reason="TooManyUnhealthy", action="HoldRepairs", note=note)]
+    if conditions.became(name, FLEET_HELD):
+        note = f"repairs of all parents are held: {valves.by_all}"
+        return [EventNote(type="Warning", reason=FLEET_HELD, action="HoldRepairs", note=note)]
+    if conditions.became(name, OVERRIDDEN):
+        return [EventNote(type="Warning", reason=OVERRIDDEN, action="AllowRepairs", note=valves.words)]
+    if conditions.opened(name):
+        note = f"repairs go on: {eligible} of {total} need repair"
+        return [EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs", note=note)]
+    return []
 
 
 def _repairs(
@@ -272,11 +320,8 @@ def _blind(children: Children) -> list[str]:
 def _allowed(
     parent: Parent,
     policy: Policy,
-    held: bool,
-    eligible: int,
-    total: int,
+    valves: _Valves,
     by_command: bool,
-    by_all: str,
     blind: list[str],
     own: owns.Decision | None = None,
 ) -> tuple[str, bool, str, str]:
@@ -289,28 +334,19 @@ def _allowed(
         return name, False, "Paused", _BY_COMMAND
     if parent.deleting:
         return name, False, "Deleting", "the object is being deleted"
-    if held:
-        return (
-            name,
-            False,
-            "TooManyUnhealthy",
-            (
-                f"{eligible} of {total} need repair, the limit is {policy.max_unhealthy}; "
-                "raise spec.repair.maxUnhealthy if this is meant"
-            ),
-        )
+    if valves.hold:
+        cure = f"raise spec.repair.maxUnhealthy, or for a while annotate it with {OVERRIDE}, if this is meant"
+        return name, False, "TooManyUnhealthy", f"{valves.own}; {cure}"
     if blind:
         text = f"the watch of {', '.join(blind)} is behind: no repair is asked for by old news; it goes on by itself"
         return name, False, BEHIND, text
-    if by_all:
-        return (
-            name,
-            False,
-            FLEET_HELD,
-            f"{by_all}: the fault is probably not theirs; --max-unhealthy-fleet if this is meant",
-        )
+    if valves.by_all and valves.until_s is None:
+        cure = f"--max-unhealthy-fleet, or for a while the annotation {OVERRIDE}, if this is meant"
+        return name, False, FLEET_HELD, f"{valves.by_all}: the fault is probably not theirs; {cure}"
     if own is not None and own.error:
         return name, False, owns.FAILED, own.error
+    if valves.until_s is not None:
+        return name, True, OVERRIDDEN, valves.words
     return name, True, "WithinLimit", ""
 
 

@@ -151,7 +151,7 @@ class GatewaySeen:
     quota: tuple[int, float] = (1, 1.0)
     items: Mapping[str, ItemSeen] = field(factory=dict)
     held: str = ""
-    """Why the valve over all parents holds all calls; "": it does not."""
+    """Why the valve over all parents holds this one's calls; "": it does not."""
     held_s: float | None = None
     held_until_s: float | None = None
     """When it opens if all goes well; None while too many are in trouble."""
@@ -168,6 +168,8 @@ class Situation:
     quiet_s: float = QUIET_S
     parent: Parent | None = None
     policy: Policy = field(factory=Policy)
+    override: bool = False
+    """Whether no valve holds its repairs now, as its annotation says."""
     command_pause_s: float | None = None
     behind: Mapping[str, float] = field(factory=dict)
     """Kinds whose stream has been down for long, since when that is known."""

@@ -298,7 +298,7 @@ def _held(s: Situation) -> Shut | None:
     if parent.deleting:
         return Shut(code="deleting", text="the object is being deleted")
     eligible = len(_wanted_children(s))
-    if valve.closed(eligible, policy.max_unhealthy, s.total, policy.eligible_floor):
+    if not s.override and valve.closed(eligible, policy.max_unhealthy, s.total, policy.eligible_floor):
         return Shut(code="valve", text=f"{eligible} of {s.total} need repair, the limit is {policy.max_unhealthy}")
     return None
 

@@ -270,7 +270,8 @@ class Settings:
         "50%",
         effect=(
             "The valve: while more nodes than that are unhealthy or silent, none is repaired, and a condition and an "
-            "Event say so. A percentage never holds back three nodes or fewer; 100% opens the valve for good."
+            "Event say so. A percentage never holds back three nodes or fewer; 100% opens the valve for good, one Cluster's "
+            "annotation muster.dev/valve-override-until (an instant) both valves for a while."
         ),
         reason="When half of a fleet fails at once, the fault is rarely the nodes'; Cluster Autoscaler's floor of three.",
         spec="spec.repair.maxUnhealthy",

@@ -108,7 +108,7 @@ class Collector:
         own: Parent | None = cluster._parent if cluster is not None else None
         if parent is not None and own is not None and own.uid == parent.uid and own.version > parent.version:
             parent = own  # our own last write, whose echo has not come
-        policy = system.settings.policy
+        policy = system.settings.policy if parent is None else system.settings.policy.over(parent.spec)
         counts, children = self._records(key, child)
         gateway = behaviour_of(system.refs.get(GATEWAY), BatchGatewayActor)
         pause_s = system.pauses.get(key)
@@ -119,7 +119,8 @@ class Collector:
             kinds=tuple(self._kind(ref.kind, key) for ref in system.fleet.kinds),
             quiet_s=self._quiet_s,
             parent=parent,
-            policy=policy if parent is None else policy.over(parent.spec),
+            policy=policy,
+            override=cluster is not None and cluster._override.ends_s > now_s,
             command_pause_s=pause_s if pause_s is not None and pause_s > now_s else None,
             behind=dict(system.behind),
             counts=counts,
@@ -131,7 +132,7 @@ class Collector:
             gateway_actor=_actor(cell_of(system.refs.get(GATEWAY))),
             cluster=None if cluster is None else _copied(lambda: cluster_seen(cluster)),
             write=self._write(key),
-            gateway=None if gateway is None else _copied(lambda: _gateway(gateway, system.ledger, key, now_s)),
+            gateway=None if gateway is None else _copied(lambda: _gateway(gateway, system, key, now_s)),
         )
 
     # --- parts --------------------------------------------------------------------------------------------------------
@@ -252,7 +253,8 @@ def cluster_seen(actor: ClusterActor) -> ClusterSeen:
     )  # fmt: skip
 
 
-def _gateway(actor: BatchGatewayActor, ledger: Ledger, key: ParentKey, now_s: float) -> GatewaySeen:
+def _gateway(actor: BatchGatewayActor, system: System, key: ParentKey, now_s: float) -> GatewaySeen:
+    ledger, passing = system.ledger, actor._valve.passing(now_s)
     settings, breaker, pause = actor._settings, actor._breaker, actor._pause
     calls = list(actor._calls.values())
     free: Any = ledger.statistics(now_s)
@@ -277,21 +279,22 @@ def _gateway(actor: BatchGatewayActor, ledger: Ledger, key: ParentKey, now_s: fl
         calls_max=settings.in_flight_max,
         calls_over_s=actor._overdue_s(calls[0]) if calls else None,
         slot_s=now_s if free["free"] > 0 else _slot_s(ledger),
-        batch_s=_batch_s(actor, ledger),
+        batch_s=_batch_s(actor, ledger, passing),
         batch_max=settings.batch_max,
         quota=(settings.quota.calls, settings.quota.window_s),
         items=items,
-        held=actor._valve.why,
+        held="" if passing is None or key in passing else actor._valve.why,
         held_s=actor._valve.closed_s,
         held_until_s=actor._valve.opens_s,
     )
 
 
-def _batch_s(actor: BatchGatewayActor, ledger: Ledger) -> float:
+def _batch_s(actor: BatchGatewayActor, ledger: Ledger, passing: frozenset[ParentKey] | None) -> float:
     """As the gateway reckons it, but without moving anything on."""
-    queue, settings = actor.queue, actor._settings
+    settings = actor._settings
+    ready, oldest_s, newest_s = actor.queue.ready_of(passing)
     return when_to_send(
-        ready=len(queue._ready), batch_max=settings.batch_max, oldest_s=queue.oldest_ready_s, newest_s=queue.newest_ready_s,
+        ready=ready, batch_max=settings.batch_max, oldest_s=oldest_s, newest_s=newest_s,
         quiet_s=settings.batch_quiet_s, spacing_s=ledger.spacing_s, last_partial_s=actor._last_partial_s,
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ from ..core.intakes import intake_of
 from ..core.joins import JoinedIntake, Side, sides_of
 from ..core.model import Child, Now, Parent, ParentKey, Policy, Record, Share
 from ..core.operation import ALL
+from ..core.override import Override
 from ..core.planned import plan_view
 from ..core.ports import Clock
 from ..core.reconcile import BackendView, Children
@@ -89,7 +90,9 @@ def plans(
 
 def _view(fleet: FleetDefinition, parent: Parent, roll: Roll, policy: Policy, now: Now, held: str) -> dict[str, Any]:
     backend = evolve(_told(parent.status), held=held)
-    children = Children(roll=roll, repairs=Repairs(fleet.operation), backend=backend)
+    children = Children(
+        roll=roll, repairs=Repairs(fleet.operation), backend=backend, override_ends_s=Override().by(parent, now)
+    )
     plan = pure.reconcile(fleet, parent, children, policy.over(parent.spec), now)
     return plan_view(parent.key, parent.status, (), plan, roll.eligible, now.mono_s)
 

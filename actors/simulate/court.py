@@ -6,6 +6,7 @@ watchers'. ``Court`` calls the oracles, counts how often each had something to j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -173,6 +174,8 @@ class Court:
         self._policies: dict[ParentKey, tuple[ParentSpec, Policy]] = {}
         self.quarantined: set[str] = set()
         self._paused_s: dict[ParentKey, float] = {}
+        self._overrides: dict[ParentKey, tuple[float, float]] = {}
+        """What parents' annotations say: the end by the wall clock, and by ours as it was when they came."""
         self.skipped = False
         self.relisting: set[str] = set()
         """Kinds whose watcher has died since its last list."""
@@ -218,6 +221,24 @@ class Court:
     def paused(self, parent: ParentKey) -> bool:
         """Whether a person's command holds that parent's repairs: it ends by itself, and with its process."""
         return self._paused_s.get(parent, -1.0) > self.stage.world.clock.now()
+
+    def overridden(self, parent: ParentKey) -> bool | None:
+        """Whether that parent's annotation, as delivered, overrides the valves now.
+
+        None: it cannot be told, for the wall clock was set since it came. Who reads it then may read it otherwise.
+        """
+        until_s, ends_s = self._overrides.get(parent, (-math.inf, -math.inf))
+        clock = self.stage.world.clock
+        by_wall, by_ours = until_s > clock.wall(), ends_s > clock.now()
+        return by_wall if by_wall == by_ours else None
+
+    def _parent_came(self, parent: ParentKey) -> None:
+        record, clock = self.mirror.parents.get(parent), self.stage.world.clock
+        until_s = record.spec.override_until_s if record is not None else None
+        if until_s is None:
+            self._overrides.pop(parent, None)
+        elif self._overrides.get(parent, (0.0, 0.0))[0] != until_s:
+            self._overrides[parent] = until_s, clock.now() + until_s - clock.wall()
 
     @property
     def truth_kinds(self) -> tuple[str, ...]:
@@ -275,6 +296,8 @@ class Court:
             self.relisting.add(fact.actor.removeprefix("watcher/"))
 
     def _material(self, parent: ParentKey, kind: str) -> None:
+        if kind == self.stage.fleet.parent.kind:
+            self._parent_came(parent)
         for heard in self.on_material:
             heard(parent, kind)
 
@@ -282,6 +305,7 @@ class Court:
         self.mirror = Mirror(self.kinds, self.stage.world.clock.now)
         self.quarantined.clear()
         self._paused_s.clear()
+        self._overrides.clear()
         self.relisting.clear()
         probe = self.stage.probe
         assert probe is not None

@@ -156,8 +156,10 @@ def _act(draw: Draw, shape: Shape, number: int) -> tuple[str, tuple[Argument, ..
         return "move-node", (node, cluster)
     if roll < 86:
         return "mute-node", (node, draw.between(5.0, 40.0))
-    if roll < 89:
+    if roll < 88:
         return "touch-cluster", (cluster, str(number))
+    if roll < 89:
+        return "override-valve", (cluster, draw.between(3.0, 30.0))
     if roll < 91:
         return "delete-cluster", (cluster,)
     if roll < 94:

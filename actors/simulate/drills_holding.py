@@ -16,13 +16,17 @@ __all__: list[str] = []
     "everybody-at-once", "nodes of all parents fail at once, come back, fail again for a while, and come back for good"
 )
 def _everybody_at_once(draw: Draw) -> Script:
-    """Parents so small that none holds its own repairs. One node stays ill: it is repaired once the minute is over."""
+    """Parents so small that none holds its own repairs; one overrides the valve for a while, and has trouble after it.
+
+    One node stays ill: it is repaired once the minute is over.
+    """
     clusters = [(f"c{n}", draw.whole(2, 3), 0) for n in range(draw.whole(3, 4))]
     nodes = [f"{name}-n{n}" for name, count, _ in clusters for n in range(count)]
     fail_s = draw.between(4.0, 6.0)
     back_s = fail_s + draw.between(12.0, 16.0)
     again_s = back_s + draw.between(25.0, 35.0)
     over_s = again_s + draw.between(8.0, 12.0)
+    override = (clusters[0][0], draw.between(1.5, 3.0))
     return plain(
         draw, clusters,
         [
@@ -30,6 +34,8 @@ def _everybody_at_once(draw: Draw) -> Script:
             *(Step(back_s, "recover", (node,)) for node in nodes[1:]),
             Step(again_s - draw.between(5.0, 10.0), "fail", (nodes[-1],)),
             *(Step(again_s, "fail", (node,)) for node in nodes[1:]),
+            Step(again_s + 1.0, "override-valve", override),
+            *(Step(again_s + 7.5, "fail", (f"{override[0]}-n{n}",)) for n in range(2)),
             *(Step(over_s, "recover", (node,)) for node in nodes[1:]),
             Step(over_s + draw.between(20.0, 40.0), "strike", ("gateway", "DispatchDue", "before", 1, 1, 1), "P1"),
         ],

@@ -221,6 +221,8 @@ class Held(Oracle):
             held = self._since.get(parent)
             if held is None or not why_held(self.court, parent):  # a person's pause ends by the clock
                 continue
+            if self.court.overridden(parent) is None:
+                continue
             policy = self.court.policy(parent)
             since_s = max(held[0], self.now - 60.0)
             if self.now - held[0] <= policy.debounce_max_s + 1.0:
@@ -334,7 +336,7 @@ def why_held(court: Court, parent: ParentKey) -> str:
         return "it is being deleted"
     if not policy.repair_enabled:
         return "its repairs are switched off"
-    if eligible > _limit(policy, total):
+    if eligible > _limit(policy, total) and court.overridden(parent) is not True:
         return f"{eligible} of {total} are in trouble, the limit is {policy.max_unhealthy}"
     return ""
 

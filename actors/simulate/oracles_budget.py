@@ -63,6 +63,9 @@ class AttemptsBounded(Oracle):
         self._least: dict[ParentKey, tuple[float, float]] = {}
         """The shortest cooldown, and the lowest bound of it."""
         self._well_s: dict[str, float] = {}
+        """Since when a node is well."""
+        self._rested_s: dict[str, float] = {}
+        """How long it was well before its present trouble."""
         self._chain: Counter[tuple[ParentKey | None, str]] = Counter()
         """Attempts of a node between which it was well for a moment at most."""
         self._chain_s: dict[tuple[ParentKey | None, str], float] = {}
@@ -96,15 +99,17 @@ class AttemptsBounded(Oracle):
         child = self.court.mirror.child(kind, uid)
         if isinstance(old, Child) and (child is None or child.parent != old.parent):
             self._chain.pop((old.parent, uid), None)  # who loses a child forgets it
+        policy = self.court.policy(parent)
         if child is not None and not child.eligible:
             self._well_s.setdefault(uid, self.now)
-        elif (
-            child is not None
-            and self.now - self._well_s.pop(uid, self.now) >= self.court.policy(parent).cooldown_s - SLACK_S
-        ):
-            for owner in [owner for owner, each in self._chain if each == uid]:
-                del self._chain[owner, uid]
-        policy = self.court.policy(parent)
+        elif child is not None and uid in self._well_s:
+            self._rested_s[uid] = self.now - self._well_s.pop(uid)
+        # Also by a new policy of the parent's: a node may have been well for long enough after all.
+        for each in [uid] if child is not None else [each for owner, each in self._chain if owner == parent]:
+            if self._rested_s.get(each, -math.inf) >= policy.cooldown_s - SLACK_S:
+                del self._rested_s[each]
+                for key in [key for key in self._chain if key[1] == each]:
+                    del self._chain[key]
         most = math.inf if policy.attempts_max is None else policy.attempts_max
         self._most[parent] = max(most, self._most.get(parent, 0.0))
         cooldown_s, bound = self._least.get(parent, (math.inf, math.inf))

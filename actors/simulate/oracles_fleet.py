@@ -10,7 +10,7 @@ import math
 from typing import ClassVar
 
 from ..core.fleet_valve import LOOK_EVERY_S, SETTLED_S
-from ..core.model import Child, ParentKey
+from ..core.model import Child, Parent, ParentKey
 from ..core.ports import Call
 from ..messages import ItemsAnswered, RepairsWanted
 from .court import Oracle, actor_of, key_of
@@ -35,6 +35,7 @@ class FleetHeld(Oracle):
 
     def attend(self) -> None:
         self.begin_life()
+        self.court.on_material.append(lambda parent, kind: self._changed(parent))
         share = self.stage.settings.fleet_share
         if share.percent is not None and share.percent >= 100.0:
             return
@@ -50,6 +51,10 @@ class FleetHeld(Oracle):
         self.until_s = -math.inf
         """Until when it was, the last time."""
         self._from_s = -math.inf
+        self._told_s: dict[ParentKey, float] = {}
+        """When a parent's annotation came."""
+        self._passed_s: dict[ParentKey, float] = {}
+        """Who overrode the valve, and when last."""
         self._asked: dict[ParentKey, tuple[float, set[str]]] = {}
         """Who waits for an answer since when, and under which keys."""
 
@@ -73,8 +78,17 @@ class FleetHeld(Oracle):
         """Whether the valve may be closed, by all that is known."""
         return self.over_s is not None or self.now <= self.until_s + SETTLED_S + 4 * LOOK_EVERY_S
 
-    def why_open(self) -> str:
-        """Why the valve cannot be closed; "" if it may be: too many are in trouble, or were a while ago."""
+    def overrides(self, parent: ParentKey) -> bool:
+        """Whether it surely overrides the valves: its actor and the gateway have had time to hear of it."""
+        told_s = self._told_s.get(parent, math.inf)
+        parts = ("actor:gateway", "actor:directory", f"actor:{actor_of(parent)}")
+        late = self.now <= told_s + self._late_s(parent) or not self._sees(told_s, *parts)
+        return self.court.overridden(parent) is True and not late
+
+    def why_open(self, parent: ParentKey) -> str:
+        """Why the valve cannot hold it; "" if it may: too many are in trouble, or were a while ago."""
+        if self.overrides(parent):
+            return "it overrides the valve"
         return "" if self.shut() or self.exceeded() else f"{self.counts()} are within"
 
     def _look(self) -> None:
@@ -84,6 +98,23 @@ class FleetHeld(Oracle):
             self.stage.impair("backend", self.now + SETTLED_S + 6 * LOOK_EVERY_S)
         elif self.over_s is not None:
             self._from_s, self.until_s, self.over_s = self.over_s, self.now, None
+
+    def _changed(self, parent: ParentKey) -> None:
+        """It overrides, or has until this very news of it."""
+        old = self.court.mirror.changing[1]
+        spec = old.spec if isinstance(old, Parent) else None
+        if self.court.overridden(parent) is not False or (spec is not None and spec.override_until_s is not None):
+            self._passed_s[parent] = self._told_s[parent] = self.now
+
+    def _late_s(self, parent: ParentKey) -> float:
+        """Within this, what a parent's annotation says is known to its actor and the gateway."""
+        return self.court.policy(parent).debounce_max_s + LATE_S
+
+    def _overrode(self, parent: ParentKey) -> bool:
+        """Whether it overrides the valve, or did so lately."""
+        if self.court.overridden(parent) is not False:
+            self._passed_s[parent] = self.now
+        return self._passed_s.get(parent, -math.inf) >= self.now - self._late_s(parent)
 
     def _tick(self) -> None:
         self._look()
@@ -110,10 +141,17 @@ class FleetHeld(Oracle):
 
     def _sent(self, call: Call) -> None:
         self.exercised += 1
+        parents = {item.parent for item in call.items}
+        held = [parent for parent in sorted(parents) if not self._overrode(parent)]
+        actors = [f"actor:{actor_of(parent)}" for parent in parents if parent in self._passed_s]
+        if not held or not self.stage.calm(self.now - 60.0, *actors):
+            return
         eligible, total = self.counts()
         if self.over_s is not None:
             if self.over_s < self.now - TURN_S and self._sees(self.over_s - LATE_S):
-                self.no(f"a call although {eligible} of all {total} are in trouble, since {self.over_s:.3f} s")
+                self.no(
+                    f"a call for {held[0]} although {eligible} of all {total} are in trouble, since {self.over_s:.3f} s"
+                )
             return
         noticed = self.until_s - self._from_s > NOTICED_S and self._sees(self._from_s - LATE_S)
         if noticed and self.now < self.until_s + SETTLED_S - LATE_S:
@@ -131,7 +169,8 @@ class FleetHeld(Oracle):
         conditions = (self.stage.status(parent) or {}).get("conditions", [])
         reason = next((each["reason"] for each in conditions if each["type"] == "RemediationAllowed"), "")
         self.exercised += 1
-        if reason != REASON and self.court.mirror.eligible(parent) and not why_held(self.court, parent):
+        held = self.court.mirror.eligible(parent) and not why_held(self.court, parent)
+        if held and reason != REASON and not self._overrode(parent):
             self.no(f"{parent} waits since {since_s:.1f} s for the valve over all parents, and says {reason}")
 
     def healed(self) -> None:
@@ -147,7 +186,10 @@ def mend(stage: Stage) -> None:
     if share.percent is not None and share.percent >= 100.0:
         return
     sick = [node for node in stage.truth.nodes.values() if node.healthy is not True]
-    for node in sick[stage.settings.fleet_floor if share.absolute is None else share.absolute :]:
+    left = stage.settings.fleet_floor if share.absolute is None else share.absolute
+    for node in sick[
+        max(0, left - 1) :
+    ]:  # there is room for the one that stays sick, where that is what is left broken
         stage.report(node.name, True, kind=node.kind)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from ..core.decode import rfc3339_s
 from ..core.model import Child, ParentKey
 from ..core.ports import Objects, StreamChanged
+from ..core.quantity import rfc3339_s
 from ..sim.world import EPOCH_S
 from .court import Oracle
 

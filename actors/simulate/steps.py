@@ -12,6 +12,8 @@ from typing import Any
 from attrs import frozen
 
 from ..core.model import ParentKey
+from ..core.override import OVERRIDE
+from ..core.reconcile import rfc3339
 from ..messages import PauseWanted
 from .stage import CLUSTERS, NAMESPACE, PLURALS, Stage
 
@@ -129,6 +131,13 @@ def fail_cluster(stage: Stage, name: str) -> None:
 def touch_cluster(stage: Stage, name: str, text: str) -> None:
     """Somebody labels the parent: a new version that changes nothing for us."""
     stage.touch(CLUSTERS, name, {"metadata": {"labels": {"touched": text}}})
+
+
+@verb("override-valve")
+def override_valve(stage: Stage, name: str, for_s: float) -> None:
+    """Somebody annotates the parent: no valve is to hold its repairs for a while."""
+    until = rfc3339(stage.world.clock.wall() + for_s)
+    stage.touch(CLUSTERS, name, {"metadata": {"annotations": {OVERRIDE: until}}})
 
 
 @verb("pause-by-command")

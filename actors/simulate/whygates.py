@@ -196,11 +196,11 @@ class WhyGates(WhyWorld):
         key = answer.situation.key
         policy, total = self.court.policy(key), len(self.court.mirror.by_parent.get(key, {}))
         eligible = self.court.mirror.eligible(key)
-        if valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor):
+        closed = valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor)
+        if closed and not self.court.oracle(FleetHeld).overrides(key):
             return ""
-        return (
-            "" if any(self.mail(f"watcher/{kind}") for kind in self.court.kinds) else f"{eligible} of {total} is within"
-        )
+        late = any(self.mail(f"watcher/{kind}") for kind in self.court.kinds)
+        return "" if late else "it is overridden" if closed else f"{eligible} of {total} is within"
 
     def unreported(self, answer: Answer) -> str:
         """As delivered."""
@@ -280,10 +280,10 @@ class WhyGates(WhyWorld):
         """So many calls of this process have left that the window may be full; of an earlier one's tells the cold start."""
         if not any(at_s >= self.born_s for at_s, _ in self.sent):
             return "this process has not called yet"
-        if not self.calm("operator"):
-            return ""  # it may have read an answer late, and a slot is held from then on
         settings = self.stage.settings
         held_s = settings.quota.window_s * 1.001 + 2 * (settings.call_timeout_s + settings.lateness_s) + LATE_S
+        if not self.calm("operator") or not self.calm("actor:gateway", for_s=held_s):
+            return ""  # it may have read an answer late, or died before a call left: a slot is held from then on
         since_s = max(self.now - held_s, self.born_s)
         count = sum(1 for at_s, _ in self.sent if at_s >= since_s)
         return "" if count >= settings.quota.calls else f"{count} calls have left lately"
@@ -335,6 +335,6 @@ _PREDICATES: dict[str, Callable[[WhyGates, Answer], str]] = {
     "throttled": WhyGates.throttled_, "breaker": WhyGates.breaker, "calls-max": WhyGates.calls_max,
     "quota": WhyGates.quota, "batch-window": WhyGates.batch_window, "queued": WhyGates.queued,
     "watch-behind": lambda world, answer: world.court.oracle(NotBlind).why_seen(world.court.kinds),
-    "fleet-valve": lambda world, answer: world.court.oracle(FleetHeld).why_open(),
+    "fleet-valve": lambda world, answer: world.court.oracle(FleetHeld).why_open(answer.situation.key),
     "attempts-spent": lambda world, answer: world.court.oracle(AttemptsBounded).why_left(answer.situation.key),
 }  # fmt: skip

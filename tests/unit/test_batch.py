@@ -304,3 +304,39 @@ def test_parts_of_a_refused_batch_take_turns_with_the_rest() -> None:
     assert suspects.take(others=True, probing=True) == ()
     assert uids(suspects.take(others=False, probing=True)) == ["n2", "n3", "n4"]
     assert not suspects
+
+
+# --- of some parents only ---------------------------------------------------------------------------------------------
+def test_only_those_parents_items_leave_and_the_others_keep_their_turn() -> None:
+    q = queue(quantum=2)
+    for name in "abc":
+        q.want(parent(name), [item(name, f"{name}{n}") for n in range(4)], 0.0)
+
+    assert uids(q.take(3, yes, 0.0, {parent("b"), parent("x")}).items) == ["b0", "b1", "b2"]
+    assert uids(q.take(9, yes, 0.0, set()).items) == []
+    assert uids(q.take(9, yes, 0.0).items) == ["a0", "a1", "c0", "c1", "b3", "a2", "a3", "c2", "c3"]
+
+
+def test_what_is_ready_of_some_parents_is_counted_apart() -> None:
+    q = queue()
+    q.want(parent("a"), [item("a", "a0")], 1.0)
+    q.want(parent("b"), [item("b", "b0")], 2.0)
+    q.want(parent("b"), [item("b", "b0"), item("b", "b1"), item("b", "b2")], 3.0)
+    q.embargo(["b2"], 50.0, 3.0)
+    q.want(parent("b"), [item("b", "b0"), item("b", "b1")], 4.0)
+    q.want(parent("b"), [item("b", "b0"), item("b", "b1"), item("b", "b2")], 5.0)
+
+    assert q.ready(5.0) == 3
+    assert q.ready_of({parent("b"), parent("x")}) == (2, 2.0, 3.0)
+    assert q.ready_of(None) == (3, 1.0, 3.0)
+    assert q.ready_of(set()) == (0, math.inf, -math.inf)
+
+
+def test_a_part_leaves_only_if_all_in_it_are_those_parents() -> None:
+    suspects = Suspects()
+    suspects.halve((item("p", "p0"), item("q", "q0"), item("q", "q1"), item("q", "q2")))
+
+    assert (suspects.next(), suspects.next({parent("q")}), suspects.next({parent("p")})) == (0, 1, None)
+    assert suspects.take(others=False, probing=False, only={parent("p")}) == ()
+    assert uids(suspects.take(others=False, probing=False, only={parent("q")})) == ["q1", "q2"]
+    assert uids(suspects.take(others=False, probing=False)) == ["p0", "q0"]

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from actors.core.builtin import MUSTER_FLEET
-from actors.core.decode import BadObject, Bookmark, Decoder, Refusal, read_spec, rfc3339_s
+from actors.core.decode import BadObject, Bookmark, Decoder, Refusal, read_spec
 from actors.core.errors import Undecodable
 from actors.core.fleet import ChildKind, FieldPath, FleetDefinition, Health, KindRef, Label, OwnerReference
 from actors.core.model import Child, Parent, ParentKey, Share
+from actors.core.quantity import rfc3339_s
 
 OWNER = {"apiVersion": "muster.dev/v1alpha1", "kind": "Cluster", "name": "by-owner", "uid": "p", "controller": True}
 

@@ -112,7 +112,8 @@ def test_of_a_parent_that_is_well_the_conditions_say_this() -> None:
             {
                 "RemediationAllowed": (
                     "False", "TooManyUnhealthy",
-                    "2 of 5 need repair, the limit is 1; raise spec.repair.maxUnhealthy if this is meant",
+                    ("2 of 5 need repair, the limit is 1; raise spec.repair.maxUnhealthy, or for a while annotate it "
+                    "with muster.dev/valve-override-until, if this is meant"),
                 ),
             },
         ),

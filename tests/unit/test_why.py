@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -340,7 +341,16 @@ def test_a_wish_lost_with_the_gateway_is_asked_for_again_by_way_of_the_directory
     assert "not-asked" == why(both(lost, held)(situation())).first.code, "it has lost nothing"
 
 
+def test_a_valve_that_is_overridden_holds_nothing() -> None:
+    shut = SHUT["valve"]
+
+    assert "valve" == why(shut(situation())).first.code
+    assert "queued" == why(both(shut, of("", override=True))(situation())).first.code
+
+
 def test_the_page_has_every_gate_once() -> None:
     rows = [line for line in markdown().splitlines() if line.startswith("| `")]
+    page = Path(__file__).parents[2] / "docs" / "why.md"
 
+    assert markdown() in page.read_text(encoding="utf-8")
     assert [gate.code for gate in GATES] == [row.split("`")[1] for row in rows]

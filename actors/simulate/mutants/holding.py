@@ -6,6 +6,7 @@ and the budget of attempts (``core.budget``, ``core.repairs``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +16,8 @@ from ...core.asking import Asker
 from ...core.budget import Budget
 from ...core.events import FleetValveMoved
 from ...core.fleet_valve import FleetValve
-from ...core.model import Child, EventNote, Policy
+from ...core.model import Child, EventNote, Now, Parent, ParentKey, Policy
+from ...core.override import Override
 from ...core.repairs import Repairs, _Attempt
 from ...gateway import BatchGatewayActor
 from .planting import Bed
@@ -27,18 +29,39 @@ bed = Bed()
 
 # --- the valve over all parents ---------------------------------------------------------------------------------------
 @bed.single(
-    "fleet-valve-holds-nothing", breaks="valve", at="actors.gateway:BatchGatewayActor._next_send_s",
+    "fleet-valve-holds-nothing", breaks="valve", at="actors.core.fleet_valve:FleetValve.passing",
     what="the valve over all parents is shown in their statuses, and calls go on",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def next_send_s(self: BatchGatewayActor, now: float) -> float:
-        valve = self._valve
-        closed_s, valve.closed_s = valve.closed_s, None
-        at_s = float(original(self, now))
-        valve.closed_s = closed_s
-        return at_s
+    def passing(self: FleetValve, now: float) -> frozenset[ParentKey] | None:
+        return None
 
-    return next_send_s
+    return passing
+
+
+@bed.single(
+    "override-lets-everybody-pass", breaks="valve", at="actors.core.fleet_valve:FleetValve.passing",
+    what="where one parent overrides the valve over all parents, everybody passes it",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def passing(self: FleetValve, now: float) -> frozenset[ParentKey] | None:
+        return original(self, now) or None
+
+    return passing
+
+
+@bed.single(
+    "override-never-ends", breaks="valve", at="actors.core.override:Override.look",
+    what="an annotation that overrides the valve is heeded after its end",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def look(self: Override, parent: Parent | None, now: Now) -> bool:
+        moved = bool(original(self, parent, now))
+        if self.ends_s > -math.inf:
+            self.ends_s = math.inf
+        return moved
+
+    return look
 
 
 @bed.single(

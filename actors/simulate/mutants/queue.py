@@ -7,6 +7,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ...core.batch import Change, Queue, Taken, _Entry
@@ -15,6 +16,8 @@ from .planting import Bed
 
 __all__ = ["bed"]
 
+_Why = Callable[[Item], str]
+_Only = AbstractSet[ParentKey] | None
 bed = Bed()
 
 
@@ -58,10 +61,10 @@ def queue_forgets_flights(original: Any) -> Any:
     what="an item is handed out though its uid is in flight",
 )  # fmt: skip
 def batch_forgets_flights(original: Any) -> Any:
-    def take(self: Queue, count: int, still_wanted: Callable[[Item], str], now: float) -> Taken:
+    def take(self: Queue, count: int, still_wanted: _Why, now: float, only: _Only = None) -> Taken:
         flying, self._flying = self._flying, {}
         try:
-            taken: Taken = original(self, count, still_wanted, now)
+            taken: Taken = original(self, count, still_wanted, now, only)
         finally:
             self._flying = {**flying, **self._flying}
         return taken
@@ -153,8 +156,8 @@ def _(original: Any) -> Any:
     what="the largest batch is one item larger than allowed",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def take(self: Queue, count: int, still_wanted: Callable[[Item], str], now: float) -> Taken:
-        taken: Taken = original(self, count + 1, still_wanted, now)
+    def take(self: Queue, count: int, still_wanted: _Why, now: float, only: _Only = None) -> Taken:
+        taken: Taken = original(self, count + 1, still_wanted, now, only)
         return taken
 
     return take
@@ -165,8 +168,8 @@ def _(original: Any) -> Any:
     what="a batch holds one item, whatever waits",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def take(self: Queue, count: int, still_wanted: Callable[[Item], str], now: float) -> Taken:
-        taken: Taken = original(self, 1, still_wanted, now)
+    def take(self: Queue, count: int, still_wanted: _Why, now: float, only: _Only = None) -> Taken:
+        taken: Taken = original(self, 1, still_wanted, now, only)
         return taken
 
     return take
@@ -177,8 +180,8 @@ def _(original: Any) -> Any:
     what="a batch holds the items of one parent",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def take(self: Queue, count: int, still_wanted: Callable[[Item], str], now: float) -> Taken:
-        taken: Taken = original(self, count, still_wanted, now)
+    def take(self: Queue, count: int, still_wanted: _Why, now: float, only: _Only = None) -> Taken:
+        taken: Taken = original(self, count, still_wanted, now, only)
         for item in taken.items:
             if item.parent != taken.items[0].parent:
                 self.give_back(item, now, retry=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -130,12 +131,14 @@ class Bench:
             retry=round_number > 0,
         )  # fmt: skip
 
-    def ask(self, parent: str, *items: Item, successor: bool = False, told: bool = True) -> None:
+    def ask(
+        self, parent: str, *items: Item, successor: bool = False, told: bool = True, override_ends_s: float = -math.inf
+    ) -> None:
         """Tell the parent's whole wish; ``successor``: a new actor stands for it from now on."""
         if successor or parent not in self.refs:
             self.refs[parent] = Catcher(self.told.setdefault(parent, []))
         key, ref = ParentKey("default", parent), self.refs[parent]
-        self.cell.tell(RepairsWanted(parent=key, items=items, reply_to=ref, told=told))
+        self.cell.tell(RepairsWanted(parent=key, items=items, reply_to=ref, told=told, override_ends_s=override_ends_s))
         self.world.settle()
 
     def answers(self, parent: str) -> dict[str, tuple[ItemAnswer, str]]:

@@ -340,6 +340,8 @@ PROBES: dict[str, Callable[[], Any]] = {
     "why-says-converged-while-repairs-wait": lambda: probe_why(slot_s=60.0),
     "look-does-less-than-was-planned": probe_plan,
     "fleet-valve-holds-nothing": lambda: probe_drill("everybody-at-once"),
+    "override-lets-everybody-pass": lambda: probe_drill("everybody-at-once"),
+    "override-never-ends": lambda: probe_drill("everybody-at-once"),
     "fleet-valve-opens-at-once": lambda: probe_drill("everybody-at-once"),
     "fleet-valve-does-not-begin-anew": lambda: probe_drill("everybody-at-once"),
     "fleet-valve-is-told-to-nobody": lambda: probe_drill("everybody-at-once"),
