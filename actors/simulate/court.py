@@ -126,6 +126,7 @@ class Oracle:
     def __init__(self, court: Court) -> None:
         self.court = court
         self.stage = court.stage
+        self.clock = court.stage.world.clock
         self.exercised = 0
         """How often it had something to judge."""
 
@@ -154,7 +155,7 @@ class Oracle:
     @property
     def now(self) -> float:
         """The instant."""
-        return self.stage.world.clock.now_s
+        return self.clock.now_s
 
 
 Kind = TypeVar("Kind", bound=Oracle)
@@ -167,6 +168,8 @@ class Court:
         self.stage = stage
         self.breaches: list[Breach] = []
         self.kinds = tuple(ref.kind for ref in stage.fleet.kinds)
+        self.watchers = tuple(f"actor:watcher/{kind}" for kind in self.kinds)
+        """Parts that may be impaired: the kinds' watchers."""
         self.mirror = Mirror(self.kinds, stage.world.clock.now)
         self.on_material: list[Callable[[ParentKey, str], None]] = []
         """Called with (parent, kind) when news were delivered that a parent must hear of."""
@@ -267,7 +270,7 @@ class Court:
         # An actor that has just woken needs every watcher's first mail, and the directory to ask for it.
         parts = (
             "operator", f"api:{kind}", f"api:{watched}", "write", f"write:{parent.name}", f"actor:{actor_of(parent)}",
-            "actor:directory", *(f"actor:watcher/{each}" for each in self.kinds),
+            "actor:directory", *self.watchers,
         )  # fmt: skip
         return self.all_listed and self.relisted_s < since_s and self.stage.calm(since_s, *parts)
 
@@ -278,7 +281,7 @@ class Court:
     @property
     def all_listed(self) -> bool:
         """Whether each kind's present watcher has had its list: else its parents may have to wait."""
-        return self.mirror.synced >= set(self.kinds) and not self.relisting
+        return not self.relisting and self.mirror.synced.issuperset(self.kinds)
 
     # --- inside -------------------------------------------------------------------------------------------------------
     def _mail(self, kind: str, mail: Objects | StreamChanged) -> None:

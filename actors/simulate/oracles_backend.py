@@ -227,7 +227,7 @@ class Held(Oracle):
             since_s = max(held[0], self.now - 60.0)
             if self.now - held[0] <= policy.debounce_max_s + 1.0:
                 continue
-            parts = ("operator", f"actor:{actor_of(parent)}", *(f"actor:watcher/{kind}" for kind in self.court.kinds))
+            parts = ("operator", f"actor:{actor_of(parent)}", *self.court.watchers)
             if self.stage.calm(since_s, *parts) and self.court.works(parent):
                 self.exercised += 1
                 self.no(f"a call for {parent} although {held[1]}, since {held[0]:.3f} s")

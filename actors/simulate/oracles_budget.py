@@ -148,11 +148,10 @@ class AttemptsBounded(Oracle):
             tried = self.tried.get((parent, item.uid, item.incident))
             if self._chain[parent, item.uid] >= most and (tried is None or item.key not in tried.keys):
                 made = self._chain[parent, item.uid]
-                watchers = (f"actor:watcher/{kind}" for kind in self.court.kinds)
                 since_s = self._chain_s[
                     parent, item.uid
                 ]  # where nobody was slow since, a moment of health was seen as one
-                if self.stage.calm(since_s, "operator", f"actor:{actor_of(parent)}", *watchers):
+                if self.stage.calm(since_s, "operator", f"actor:{actor_of(parent)}", *self.court.watchers):
                     self.no(f"{name} is in a call for {item.incident} after {made} attempts, {most:g} are allowed")
             if tried is None or item.key in tried.keys:
                 continue
@@ -167,8 +166,9 @@ class AttemptsBounded(Oracle):
 
     # --- told ---------------------------------------------------------------------------------------------------------
     def _tick(self) -> None:
+        policies: dict[ParentKey, Policy] = {}
         for (parent, uid, incident), tried in self.tried.items():
-            policy = self.court.policy(parent)
+            policy = policies.get(parent) or policies.setdefault(parent, self.court.policy(parent))
             if policy.attempts_max is not None and len(tried.keys) >= policy.attempts_max:
                 self._says_so(parent, uid, incident, tried, policy)
         self.stage.world.after(LOOK_EVERY_S, self._tick)
@@ -181,7 +181,7 @@ class AttemptsBounded(Oracle):
         late = self.now > since_s + policy.debounce_max_s + LOOK_EVERY_S
         if child is None or child.incident != incident or not late or why_held(self.court, parent):
             return
-        kinds = (*(f"api:{kind}" for kind in self.court.kinds), *(f"actor:watcher/{kind}" for kind in self.court.kinds))
+        kinds = (*(f"api:{kind}" for kind in self.court.kinds), *self.court.watchers)
         parts = (
             "operator",
             "write",

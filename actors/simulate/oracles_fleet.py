@@ -136,8 +136,10 @@ class FleetHeld(Oracle):
 
     def _sees(self, since_s: float, *parts: str) -> bool:
         """Whether what was delivered since then has been read."""
-        watchers = (f"actor:watcher/{kind}" for kind in self.court.kinds)
-        return self.stage.calm(since_s, "operator", "actor:gateway", *watchers, *parts) and self.court.all_listed
+        return (
+            self.stage.calm(since_s, "operator", "actor:gateway", *self.court.watchers, *parts)
+            and self.court.all_listed
+        )
 
     def _sent(self, call: Call) -> None:
         self.exercised += 1

@@ -243,8 +243,7 @@ class AskedSoon(Oracle):
             since_s = self.now - policy.debounce_max_s - SLACK_S
             if self._news_s.get(parent, -1.0) > since_s or policy.in_flight_max is not None:
                 continue
-            watchers = tuple(f"actor:watcher/{kind}" for kind in self.court.kinds)
-            parts = ("operator", f"actor:{actor_of(parent)}", "actor:directory", "actor:gateway", *watchers)
+            parts = ("operator", f"actor:{actor_of(parent)}", "actor:directory", "actor:gateway", *self.court.watchers)
             waits = (
                 not self.court.works(parent) or self.court.relisted_s > since_s or not self.stage.calm(since_s, *parts)
             )

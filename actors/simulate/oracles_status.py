@@ -146,8 +146,7 @@ class NoLostWakeup(Oracle):
     def _due(self, parent: ParentKey, since_s: float, life: int) -> None:
         if life != self.stage.lives or self._unseen_s.get(parent) != since_s or self.stage.process is None:
             return
-        watchers = tuple(f"actor:watcher/{kind}" for kind in self.court.kinds)
-        parts = ("operator", f"actor:{actor_of(parent)}", "actor:directory", *watchers)
+        parts = ("operator", f"actor:{actor_of(parent)}", "actor:directory", *self.court.watchers)
         waited = not self.court.all_listed or self.court.relisted_s >= since_s
         if waited or not self.court.works(parent) or not self.stage.calm(since_s - 1.0, *parts):
             del self._unseen_s[parent]  # other oracles judge the counts; when this one's way is clear, it begins anew
@@ -230,8 +229,9 @@ class Debounced(Oracle):
         _, namespace, name = actor.split("/", 2)
         policy = self.court.policy(ParentKey(namespace, name))
         due_s = min(last_s + policy.debounce_quiet_s, first_s + policy.debounce_max_s)
-        watchers = tuple(f"actor:watcher/{kind}" for kind in self.court.kinds)
-        if last_s >= self.now or not self.stage.calm(self.now - 1.0, "operator", f"actor:{actor}", *watchers):
+        if last_s >= self.now or not self.stage.calm(
+            self.now - 1.0, "operator", f"actor:{actor}", *self.court.watchers
+        ):
             return
         self.exercised += 1
         if self.now < due_s - 0.001:
@@ -301,8 +301,8 @@ class Synced(Oracle):
 
     def _judge(self, what: str) -> None:
         self.exercised += 1
-        missing = sorted(set(self.court.kinds) - self.court.mirror.synced)
-        if missing:
+        if not self.court.mirror.synced.issuperset(self.court.kinds):
+            missing = sorted(set(self.court.kinds) - self.court.mirror.synced)
             self.no(f"{what} before {', '.join(missing)} has been listed")
 
 

@@ -77,8 +77,8 @@ class OwnWrites(Oracle):
 
     def _due(self, actor: str, at_s: float, life: int) -> None:
         parent = key_of(actor)
-        filled = (f"actor:watcher/{kind}" for kind in self.court.kinds)  # after a death of its own, by all of them
-        calm = self.stage.calm(at_s - 1.0, "operator", f"actor:{actor}", *filled)
+        # After a death of its own it is filled by all of them.
+        calm = self.stage.calm(at_s - 1.0, "operator", f"actor:{actor}", *self.court.watchers)
         if life != self.stage.lives or not calm or not self.court.works(parent) or not self.court.all_listed:
             return
         self.exercised += 1

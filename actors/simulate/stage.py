@@ -169,8 +169,7 @@ class Stage:
         self.system: System | None = None
         self.reader: SimReader | None = None
         self.lives = 0
-        self.facts: list[tuple[float, int, Fact]] = []
-        """(instant, life, fact)"""
+        self.facts: list[tuple[float, int, Fact]] = []  # (instant, life, fact)
         self.on_fact: dict[type, list[Callable[[Any], None]]] = {}
         self.on_life: list[Callable[[], None]] = []
         """Called when a process has been made and not yet started."""
@@ -189,10 +188,10 @@ class Stage:
         """Told when a fault that waited for its moment strikes."""
         self.chaos_over = self._starting = False
         self.previous_probe: Probe | None = None
-        self.run: Any = None
-        """The run that plays on it."""
+        self.run: Any = None  # the one that plays on it
         self.impaired_until_s: dict[str, float] = {}
         self.impaired_from_s: dict[str, float] = {}
+        self._impaired_s = -math.inf  # until when anything is, or was
 
     def _server_wall(self) -> float:
         """The servers' and the nodes' wall clock, which nobody sets."""
@@ -314,6 +313,7 @@ class Stage:
         if self.impaired_until_s.get(part, -1.0) < now:
             self.impaired_from_s[part] = now
         self.impaired_until_s[part] = max(self.impaired_until_s.get(part, until_s), until_s)
+        self._impaired_s = max(self._impaired_s, until_s)
 
     def impair_all(self, for_s: float) -> None:
         """There is no process for so long; then a new one lists, and may not call before its cold start is over."""
@@ -352,7 +352,7 @@ class Stage:
 
     def calm(self, since_s: float, *parts: str) -> bool:
         """Whether none of these parts was impaired at any instant since then."""
-        return all(self.impaired_until_s.get(part, -math.inf) < since_s for part in parts)
+        return self._impaired_s < since_s or all(self.impaired_until_s.get(part, -math.inf) < since_s for part in parts)
 
     # --- the users ----------------------------------------------------------------------------------------------------
     def cluster(self, name: str, spec: dict[str, Any] | None = None) -> None:
