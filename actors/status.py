@@ -40,13 +40,14 @@ EVENTS_WAITING_MAX = 1000  # Events are best effort: the oldest go first
 class _Lane:
     """One parent's wishes."""
 
-    __slots__ = ("attempts", "current", "error", "retry_s", "since_s", "waiting")
+    __slots__ = ("attempts", "current", "error", "fingerprint", "retry_s", "since_s", "waiting")
 
     def __init__(self, now_s: float) -> None:
         self.since_s = now_s  # of the write under way, else of the first wish
         self.retry_s: float | None = None  # when a write that failed is tried again
         self.error = ""
         self.current: StatusWanted | None = None  # being written
+        self.fingerprint = 0  # of its status
         self.waiting: StatusWanted | None = None  # the newest wish after it
         self.attempts = 0
 
@@ -114,13 +115,14 @@ class StatusActor(Behaviour):
             if lane is None or lane.current is not None or lane.waiting is None:
                 continue
             wish, lane.waiting = lane.waiting, None
+            lane.fingerprint = _fingerprint(wish.status)
             uid, version, fingerprint = self._versions.get(key, ("", 0, 0))
             if uid == wish.uid and wish.version <= version:  # made before its ClusterActor heard of our own last write
-                if fingerprint == _fingerprint(wish.status):
+                if fingerprint == lane.fingerprint:
                     self._answer_written(wish, Written(version=version, status=wish.status))
                     del self._lanes[key]
                     continue
-                wish = evolve(wish, version=version)
+                wish = wish if wish.version == version else evolve(wish, version=version)
             lane.current, lane.since_s, lane.retry_s = wish, self.ctx.clock.now(), None
             self._in_flight_count += 1
             self.ctx.run("status", self._write_of(wish), self._reply_of(wish))
@@ -180,7 +182,7 @@ class StatusActor(Behaviour):
 
     def _written(self, wish: StatusWanted, written: Written) -> None:
         self._written_count += 1
-        self._versions[wish.parent] = (wish.uid, written.version, _fingerprint(wish.status))
+        self._versions[wish.parent] = (wish.uid, written.version, self._lanes[wish.parent].fingerprint)
         self._versions.move_to_end(wish.parent)
         if len(self._versions) > VERSIONS_MAX:
             self._versions.popitem(last=False)

@@ -19,7 +19,7 @@ def is_news(old: Parent, new: Parent, *, awaited: bool, wished: Iterable[dict[st
     """
     if old.generation != new.generation or old.deleting != new.deleting:
         return True
-    differs = old.spec != new.spec or old.fields != new.fields
+    differs = (old.spec is not new.spec and old.spec != new.spec) or old.fields != new.fields
     if new.version == old.version or differs:
         return differs
     if awaited:

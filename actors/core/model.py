@@ -125,7 +125,8 @@ class ParentSpec:
     problems: tuple[str, ...] = ()
 
 
-_SILENT = ParentSpec()
+SILENT = ParentSpec()
+"""What most parents' says: nothing. Whoever reads a spec gives this one then, so that comparing two costs nothing."""
 
 
 @frozen(kw_only=True)
@@ -188,7 +189,7 @@ class Policy:
 
     def over(self, spec: ParentSpec) -> Policy:
         """This policy as the defaults beneath ``spec``."""
-        if spec == _SILENT and self.debounce_max_s >= self.debounce_quiet_s:
+        if (spec is SILENT or spec == SILENT) and self.debounce_max_s >= self.debounce_quiet_s:
             return self  # most parents say nothing
 
         def pick(mine: Any, theirs: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import SettingsError
-from .model import ParentSpec
+from .model import SILENT, ParentSpec
 from .override import OVERRIDE
 from .quantity import parse_duration, parse_instant, parse_share
 
@@ -22,6 +22,8 @@ _COUNT_MAX = 1_000_000_000
 
 def read_spec(spec: object, place: str = "spec", override: str | None = None) -> ParentSpec:
     """What is at ``place`` of a parent, and its annotation ``OVERRIDE``; what cannot be read is named in ``problems``."""
+    if override is None and (spec is None or (isinstance(spec, dict) and _says_nothing(spec))):
+        return SILENT
     problems: list[str] = []
 
     def attempt(read: Callable[[object], Any], value: object, where: str) -> Any:
@@ -54,6 +56,11 @@ def read_spec(spec: object, place: str = "spec", override: str | None = None) ->
         override_until_s=attempt(parse_instant, override, f"metadata.annotations[{OVERRIDE}]"),
         problems=tuple(problems),
     )
+
+
+def _says_nothing(spec: dict[str, Any]) -> bool:
+    """As most do; a definition's default may have put the one field there."""
+    return not spec or (len(spec) == 1 and spec.get("paused") is False)
 
 
 def _short(value: object) -> str:

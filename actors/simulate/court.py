@@ -99,8 +99,9 @@ class Mirror:
     def _parent(self, old: Record | None, new: Record | None) -> list[ParentKey]:
         if isinstance(new, Parent):
             self.parents[new.key] = new
-            unchanged = isinstance(old, Parent) and old.spec == new.spec and old.deleting == new.deleting
-            return [] if unchanged else [new.key]
+            if isinstance(old, Parent) and old.deleting == new.deleting:
+                return [] if old.spec is new.spec or old.spec == new.spec else [new.key]
+            return [new.key]
         assert isinstance(old, Parent)
         if self.parents.get(old.key) is old:
             del self.parents[old.key]
