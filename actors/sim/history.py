@@ -79,6 +79,8 @@ class History:
         """Where to read on from to see what came after `resource_version`. Raises 410."""
         if resource_version < self.floor:
             raise expired(f"too old resource version: {resource_version} ({self.floor})")
+        if not self._changes or self._changes[-1].resource_version <= resource_version:
+            return self.end  # as for most that resume
         return self._first + bisect_right(self._changes, resource_version, key=lambda change: change.resource_version)
 
     def after(self, resource_version: int) -> list[Change]:

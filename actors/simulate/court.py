@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from attrs import frozen
@@ -175,6 +176,7 @@ class Court:
         self.on_material: list[Callable[[ParentKey, str], None]] = []
         """Called with (parent, kind) when news were delivered that a parent must hear of."""
         self.listeners: list[tuple[type, Callable[[str, Any], None]]] = []
+        self._looks: dict[float, list[Callable[[], None]]] = {}
         self._policies: dict[ParentKey, tuple[ParentSpec, Policy]] = {}
         self.quarantined: set[str] = set()
         self._paused_s: dict[ParentKey, float] = {}
@@ -200,6 +202,18 @@ class Court:
     def hear(self, kind: type, heard: Callable[[str, Any], None]) -> None:
         """Have ``heard(actor, message)`` called for each message of that class, in every life."""
         self.listeners.append((kind, heard))
+
+    def every(self, seconds: float, look: Callable[[], None]) -> None:
+        """Have ``look()`` called every so many seconds, whatever becomes of the process. Who has the same pace shares a timer."""
+        if seconds not in self._looks:
+            self._looks[seconds] = []
+            self.stage.world.after(seconds, partial(self._look, seconds))
+        self._looks[seconds].append(look)
+
+    def _look(self, seconds: float) -> None:
+        self.stage.world.after(seconds, partial(self._look, seconds))
+        for look in self._looks[seconds]:
+            look()
 
     def breach(self, oracle: Oracle, text: str) -> None:
         """Keep it."""

@@ -336,10 +336,9 @@ class SilenceNoticed(Oracle):
     promise: ClassVar[str] = "silent heartbeats"
 
     def attend(self) -> None:
-        self.stage.world.after(LOOK_EVERY_S, self._look)
+        self.court.every(LOOK_EVERY_S, self._look)
 
     def _look(self) -> None:
-        self.stage.world.after(LOOK_EVERY_S, self._look)
         truth = self.stage.truth
         if truth.default_timeout_s is None and not truth.timeouts_s:
             return

@@ -52,7 +52,7 @@ class AttemptsBounded(Oracle):
         self.stage.listen(ActorCrashed, lambda fact: self._forget(fact.actor))
         self.court.on_material.append(self._material)
         self.stage.backend.on_send.append(self._sent)
-        self._tick()
+        self.court.every(LOOK_EVERY_S, self._look)
 
     def begin_life(self) -> None:
         self._items: dict[str, Item] = {}
@@ -165,13 +165,12 @@ class AttemptsBounded(Oracle):
                 )
 
     # --- told ---------------------------------------------------------------------------------------------------------
-    def _tick(self) -> None:
+    def _look(self) -> None:
         policies: dict[ParentKey, Policy] = {}
         for (parent, uid, incident), tried in self.tried.items():
             policy = policies.get(parent) or policies.setdefault(parent, self.court.policy(parent))
             if policy.attempts_max is not None and len(tried.keys) >= policy.attempts_max:
                 self._says_so(parent, uid, incident, tried, policy)
-        self.stage.world.after(LOOK_EVERY_S, self._tick)
 
     def _says_so(self, parent: ParentKey, uid: str, incident: str, tried: _Tried, policy: Policy) -> None:
         """Its parent's status and an Event on it do, once its last attempt has cooled down."""

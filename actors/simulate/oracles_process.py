@@ -159,7 +159,7 @@ class Bounded(Oracle):
         self._open = 0
         self._lists: dict[str, deque[float]] = {}
         self._requests: dict[str, int] = {}
-        self.stage.world.after(LOOK_EVERY_S, self._look)
+        self.court.every(LOOK_EVERY_S, self._look)
         self.stage.listen(Listed, self._listed)
         self.stage.backend.on_send.append(self._sent)
 
@@ -167,7 +167,6 @@ class Bounded(Oracle):
         self._requests.clear()
 
     def _look(self) -> None:
-        self.stage.world.after(LOOK_EVERY_S, self._look)
         system, reader = self.stage.system, self.stage.reader
         if system is None or reader is None or self.stage.process is None or self.stage.process.frozen:
             return
@@ -176,10 +175,9 @@ class Bounded(Oracle):
             self.no(f"there are two actors {name}")
         objects = len(self.stage.truth.nodes) + len(self.stage.truth.parents)
         limit = 200 + 6 * objects
-        for name, ref in (system.refs | _clusters(system.refs.get("directory"))).items():
+        for name, ref in (*system.refs.items(), *_clusters(system.refs.get("directory")).items()):
             mailbox = ref.actor_inbox
-            waiting = mailbox.depth() if isinstance(mailbox, Mailbox) else 0
-            if waiting > limit:
+            if isinstance(mailbox, Mailbox) and (waiting := mailbox.depth()) > limit:
                 self.no(f"{name} has {waiting} messages waiting, with {objects} objects")
         gateway = behaviour_of(system.refs.get("gateway"), BatchGatewayActor)
         in_flight = len(gateway._calls) if gateway is not None else 0  # noqa: SLF001  all its statistics cost as much as three oracles

@@ -198,7 +198,7 @@ class AskedSoon(Oracle):
         self.court.hear(RepairsWanted, self._wish)
         self.court.hear(ItemsAnswered, self._told)
         self.court.hear(PauseWanted, self._paused)
-        self.stage.world.after(LOOK_EVERY_S, self._look)
+        self.court.every(LOOK_EVERY_S, self._look)
 
     def begin_life(self) -> None:
         for memory in (self._wanted, self._items, self._answered_s, self._news_s, self._attempts):
@@ -232,7 +232,6 @@ class AskedSoon(Oracle):
             self._news(parent)
 
     def _look(self) -> None:
-        self.stage.world.after(LOOK_EVERY_S, self._look)
         process = self.stage.process
         if process is None or process.frozen or self.court.skipped or not self.court.all_listed:
             return
