@@ -204,7 +204,7 @@ class Court:
         self.listeners.append((kind, heard))
 
     def every(self, seconds: float, look: Callable[[], None]) -> None:
-        """Have ``look()`` called every so many seconds, whatever becomes of the process. Who has the same pace shares a timer."""
+        """Have ``look()`` called every so many seconds, in every life. Who has the same pace shares a timer."""
         if seconds not in self._looks:
             self._looks[seconds] = []
             self.stage.world.after(seconds, partial(self._look, seconds))

@@ -402,8 +402,8 @@ class Rests(Oracle):
     def attend(self) -> None:
         self._from_s: float | None = None
         self.stage.listen(Reconciled, self._reconciled)
-        self.stage.backend.on_send.append(lambda call: self._act(f"a call with {len(call.items)} items"))
-        self.stage.writer.on_arrival.append(lambda parent, uid: self._act(f"a status write of {parent}"))
+        self.stage.backend.on_send.append(lambda call: self._act("a call for", call.items[0].parent))
+        self.stage.writer.on_arrival.append(lambda parent, uid: self._act("a status write of", parent))
 
     def healed(self) -> None:
         if not self.court.breaches and not self.stage.broken.left_sick and not self.stage.broken.left_broken:
@@ -412,11 +412,11 @@ class Rests(Oracle):
 
     def _reconciled(self, fact: Reconciled) -> None:
         if fact.cause != "deadline":  # a cooldown that ends is looked at, and finds nothing
-            self._act(f"{fact.parent} is reconciled ({fact.cause})")
+            self._act("a reconcile of", fact.parent, f" ({fact.cause})")
 
-    def _act(self, what: str) -> None:
+    def _act(self, what: str, parent: ParentKey | str, why: str = "") -> None:
         if self._from_s is not None:
-            self.no(f"{what} {self.now - self._from_s:.1f} s after everything was well")
+            self.no(f"{what} {parent}{why} {self.now - self._from_s:.1f} s after everything was well")
 
 
 def _state(system: System, actor: str) -> str:

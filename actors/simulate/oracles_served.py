@@ -233,7 +233,9 @@ class AskedSoon(Oracle):
 
     def _look(self) -> None:
         process = self.stage.process
-        if process is None or process.frozen or self.court.skipped or not self.court.all_listed:
+        if not any(self.court.mirror.in_trouble.values()) or process is None or process.frozen:
+            return
+        if self.court.skipped or not self.court.all_listed:
             return
         for parent, troubled in self.court.mirror.in_trouble.items():
             if not troubled or parent not in self.court.mirror.parents:

@@ -18,7 +18,7 @@ from ..messages import (
     StatusAnswered,
     StatusWanted,
 )
-from .court import Oracle, actor_of, counted
+from .court import Oracle, actor_of, counted, key_of
 
 __all__ = ["SLACK_S", "STATUS_ORACLES"]
 
@@ -60,9 +60,10 @@ class StatusTrue(Oracle):
 
     def _window_start_s(self, parent: ParentKey, kind: str) -> float:
         """From when on a value may have been true: tight, unless something on the way is impaired or just was."""
-        parts = (f"api:{kind}", "write", f"write:{parent.name}", "operator", f"actor:{actor_of(parent)}")
         tight_s = start_s = self.now - TIGHT_S
-        for part in parts:
+        if self.stage.impaired_s < tight_s:
+            return tight_s
+        for part in (f"api:{kind}", "write", f"write:{parent.name}", "operator", f"actor:{actor_of(parent)}"):
             until_s = self.stage.impaired_until_s.get(part, -math.inf)
             if until_s >= tight_s:
                 start_s = min(start_s, self.stage.impaired_from_s[part] - TIGHT_S)
@@ -177,9 +178,9 @@ class NoLostWakeup(Oracle):
                 yield at_s
 
     def _reconciled(self, fact: Reconciled) -> None:
-        namespace, _, name = fact.parent.partition("/")
-        self._before.pop(ParentKey(namespace, name), None)
-        if self._unseen_s.pop(ParentKey(namespace, name), None) is not None:
+        parent = key_of(fact.parent)
+        self._before.pop(parent, None)
+        if self._unseen_s.pop(parent, None) is not None:
             self.exercised += 1
 
 
@@ -226,8 +227,7 @@ class Debounced(Oracle):
         first_s, last_s = self._first_s.get(actor), self._last_s.get(actor)
         if first_s is None or last_s is None or self._spec_s.get(actor, -100.0) > self.now - 10.0:
             return
-        _, namespace, name = actor.split("/", 2)
-        policy = self.court.policy(ParentKey(namespace, name))
+        policy = self.court.policy(key_of(actor))
         due_s = min(last_s + policy.debounce_quiet_s, first_s + policy.debounce_max_s)
         if last_s >= self.now or not self.stage.calm(
             self.now - 1.0, "operator", f"actor:{actor}", *self.court.watchers
@@ -291,19 +291,19 @@ class Synced(Oracle):
 
     def _repairs(self, actor: str, message: RepairsWanted) -> None:
         if message.items:
-            self._judge(f"{len(message.items)} repairs are asked for {message.parent}")
+            self._judge("repairs are asked", message.parent)
 
     def _status(self, actor: str, message: StatusWanted) -> None:
         system = self.stage.system
         if system is not None and message.reply_to == system.refs.get("directory"):
             return  # that a parent is in quarantine: nothing is counted for it
-        self._judge(f"a status of {message.parent} is wished for")
+        self._judge("a status is wished", message.parent)
 
-    def _judge(self, what: str) -> None:
+    def _judge(self, what: str, parent: ParentKey) -> None:
         self.exercised += 1
         if not self.court.mirror.synced.issuperset(self.court.kinds):
             missing = sorted(set(self.court.kinds) - self.court.mirror.synced)
-            self.no(f"{what} before {', '.join(missing)} has been listed")
+            self.no(f"{what} for {parent} before {', '.join(missing)} has been listed")
 
 
 class NoRegress(Oracle):

@@ -129,9 +129,11 @@ class WhyTrue(Oracle):
 
     def _right(self, parent: ParentKey) -> bool:
         status = self.stage.status(parent) or {}
-        return all(
-            counted(status, kind) == self.stage.truth.history(parent, kind).now() for kind in self.stage.child_kinds
-        ) and not any(node.healthy is False for node in self.stage.truth.children(parent))
+        for kind in self.stage.child_kinds:
+            _, unhealthy, _ = true = self.stage.truth.history(parent, kind).now()
+            if unhealthy or counted(status, kind) != true:
+                return False
+        return True
 
     def _not_converged(self, answer: Answer) -> str:
         """Why the truth says that it has not converged; "" also where that cannot be told."""
@@ -256,6 +258,8 @@ class PlanHolds(Oracle):
             self._calls.clear()
 
     def _looked(self, fact: Reconciled) -> None:
+        if not self._plans:  # as nearly always
+            return
         parent = key_of(fact.parent)
         foretold = self._plans.get(parent)
         if foretold is None:

@@ -59,9 +59,11 @@ class OwnWrites(Oracle):
             self.no(f"{parent}: a conflict, and nobody else has written: {fact.message}")
 
     def _reconciled(self, fact: Reconciled) -> None:
+        self._looked_s[f"cluster/{fact.parent}"] = self.now
+        if fact.cause != self.stage.fleet.parent.kind:
+            return
         parent = key_of(fact.parent)
-        self._looked_s[actor_of(parent)] = self.now
-        if fact.cause == self.stage.fleet.parent.kind and self._alone(parent, 10.0) and self.now > 20.0:
+        if self._alone(parent, 10.0) and self.now > 20.0:
             self.exercised += 1
             new = self.stage.truth.created_s.get(self._uid(parent), self.now) >= self.now - 10.0
             if not new and self._woken_s.get(actor_of(parent), -1.0) < self.now - 5.0:

@@ -191,7 +191,7 @@ class Stage:
         self.run: Any = None  # the one that plays on it
         self.impaired_until_s: dict[str, float] = {}
         self.impaired_from_s: dict[str, float] = {}
-        self._impaired_s = -math.inf  # until when anything is, or was
+        self.impaired_s = -math.inf  # until when anything is, or was
 
     def _server_wall(self) -> float:
         """The servers' and the nodes' wall clock, which nobody sets."""
@@ -313,7 +313,7 @@ class Stage:
         if self.impaired_until_s.get(part, -1.0) < now:
             self.impaired_from_s[part] = now
         self.impaired_until_s[part] = max(self.impaired_until_s.get(part, until_s), until_s)
-        self._impaired_s = max(self._impaired_s, until_s)
+        self.impaired_s = max(self.impaired_s, until_s)
 
     def impair_all(self, for_s: float) -> None:
         """There is no process for so long; then a new one lists, and may not call before its cold start is over."""
@@ -352,7 +352,7 @@ class Stage:
 
     def calm(self, since_s: float, *parts: str) -> bool:
         """Whether none of these parts was impaired at any instant since then."""
-        return self._impaired_s < since_s or all(self.impaired_until_s.get(part, -math.inf) < since_s for part in parts)
+        return self.impaired_s < since_s or all(self.impaired_until_s.get(part, -math.inf) < since_s for part in parts)
 
     # --- the users ----------------------------------------------------------------------------------------------------
     def cluster(self, name: str, spec: dict[str, Any] | None = None) -> None:
@@ -431,7 +431,7 @@ class Stage:
 
     def status(self, key: ParentKey) -> dict[str, Any] | None:
         """The parent's status on the server, None where there is no such parent."""
-        obj = self.stored(CLUSTERS, key.name)
+        obj = self.truth.parents.get(key)
         return None if obj is None else obj.get("status") or {}
 
     @property
