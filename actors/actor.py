@@ -206,7 +206,7 @@ class Context:
 
     def tell(self, ref: Ref, message: Any) -> None:
         """Send. A dead receiver makes a dead letter; it never raises, and an incarnation that is over sends nothing."""
-        if not self.alive:
+        if self._cell.ctx is not self:  # as ``alive``; a call costs, and this is for each message
             self._cell.dead_letter(message, "stale")
             return
         try:

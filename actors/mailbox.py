@@ -207,7 +207,7 @@ class Mailbox:
 
     def takeable(self) -> bool:
         """Whether a turn would find something."""
-        return bool(self._control) or (not self.held and bool(self._objects or self._ordinary))
+        return bool(self._control or (not self.held and (self._objects or self._ordinary)))
 
     def depth(self) -> int:
         """Messages waiting; object mail counts one per object."""
@@ -236,7 +236,7 @@ class Mailbox:
             envelope = self._control.pop(0)
         elif self.held:
             raise TurnOver
-        elif (pending := self._next_objects()) is not None:
+        elif self._objects and (pending := self._next_objects()) is not None:
             envelope = Envelope(pending.message())
         elif self._ordinary:
             self._round_end = 0
@@ -247,9 +247,7 @@ class Mailbox:
         return envelope
 
     def _next_objects(self) -> _Pending | None:
-        """Object mail, if it is next: the kind that has waited longest is the first in the dict."""
-        if not self._objects:
-            return None
+        """Object mail, of which there is some, if it is next: the kind that has waited longest is the first in the dict."""
         with self._merge:
             kind, first = next(iter(self._objects.items()))
             if self._ordinary and first.arrival > self._ordinary[0][0]:

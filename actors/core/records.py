@@ -398,13 +398,13 @@ def fingerprint_of(kind: str, key: bytes | str, row: Row | Record | str | None) 
 
 def entries_of(entries: Entries) -> Iterable[tuple[Any, Any]]:
     """A mail's entries, as they are kept: see ``Entry``."""
+    if isinstance(entries, dict):  # asked first: what the others are costs more to ask of one that is not
+        return entries.items()
     if isinstance(entries, Changes):
         return entries.rows.items()
     if isinstance(entries, Shelf):
         return entries.entries()
-    if isinstance(entries, ChildRecords):
-        return (entry for shelf in entries.shelves.values() for entry in shelf.entries())
-    return entries.items()
+    return (entry for shelf in entries.shelves.values() for entry in shelf.entries())
 
 
 class RecordStore:

@@ -294,19 +294,18 @@ class World:
             heappop(timers)[2].fire()
 
     def _run_one(self) -> None:
-        now_s = self.clock.now_s
-        self.turn_count += 1
-        if self.turn_count > TURNS_MAX:
+        now_s, ready = self.clock.now_s, self._ready
+        turn = self.turn_count = self.turn_count + 1
+        if turn > TURNS_MAX:
             raise AssertionError(f"seed {self.seed}: {TURNS_MAX} turns: somebody loops without end")
         at_s, first = self._instant
         if at_s != now_s:
-            self._instant, self._instant_text = (now_s, self.turn_count), repr(now_s)
-        elif self.turn_count - first > TURNS_AT_ONCE_MAX:
+            self._instant, self._instant_text = (now_s, turn), repr(now_s)
+        elif turn - first > TURNS_AT_ONCE_MAX:
             raise AssertionError(f"seed {self.seed}: {TURNS_AT_ONCE_MAX} turns at {at_s} s: somebody loops without end")
-        index = self._schedule.choose(self._ready)
-        mailbox = self._ready[index]
-        self._ready[index] = self._ready[-1]
-        self._ready.pop()
+        index = self._schedule.choose(ready)
+        mailbox, ready[index] = ready[index], ready[-1]
+        ready.pop()
         self._traced.append(f"{self._instant_text} {name_of(mailbox)}\n")
         if len(self._traced) >= TRACED_MAX:
             self._hash()

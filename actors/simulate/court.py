@@ -175,6 +175,8 @@ class Court:
         self.mirror = Mirror(self.kinds, stage.world.clock.now)
         self.on_material: list[Callable[[ParentKey, str], None]] = []
         """Called with (parent, kind) when news were delivered that a parent must hear of."""
+        self.on_list: list[Callable[[str, Objects], None]] = []
+        """Called with (actor, mail) for each mail with all there is of a kind that an actor reads."""
         self.listeners: list[tuple[type, Callable[[str, Any], None]]] = []
         self._looks: dict[float, list[Callable[[], None]]] = {}
         self._policies: dict[ParentKey, tuple[ParentSpec, Policy]] = {}
@@ -189,6 +191,7 @@ class Court:
         """When such a list last came."""
         self.restored = False
         self.oracles = [oracle(self) for oracle in oracles]
+        self.hear(Objects, self._read)
         self.hear(PauseWanted, lambda _, wish: self._paused_s.__setitem__(wish.parent, wish.until_s))
         stage.on_mail.append(self._mail)
         stage.on_life.append(self._begin_life)
@@ -299,6 +302,11 @@ class Court:
         return not self.relisting and self.mirror.synced.issuperset(self.kinds)
 
     # --- inside -------------------------------------------------------------------------------------------------------
+    def _read(self, actor: str, mail: Objects) -> None:
+        if mail.replace:
+            for heard in self.on_list:
+                heard(actor, mail)
+
     def _mail(self, kind: str, mail: Objects | StreamChanged) -> None:
         if isinstance(mail, Objects):
             if mail.replace and (kind in self.relisting or kind not in self.mirror.synced):

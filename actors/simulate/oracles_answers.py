@@ -51,7 +51,7 @@ class Answered(Oracle):
         self.court.hear(CallEnded, self._ended)
         self.court.hear(ItemsAnswered, self._told)
         self.court.hear(RepairsWanted, self._wish)
-        self.court.hear(Objects, self._objects)
+        self.court.on_list.append(self._listed)
 
     def begin_life(self) -> None:
         self._calls.clear()
@@ -73,8 +73,8 @@ class Answered(Oracle):
         ]:
             self._moved_on(key)
 
-    def _objects(self, actor: str, message: Objects) -> None:
-        if message.replace and message.kind == self.stage.fleet.parent.kind:  # perhaps it has just woken
+    def _listed(self, actor: str, message: Objects) -> None:
+        if message.kind == self.stage.fleet.parent.kind:  # perhaps it has just woken
             self._forget(actor)
 
     def _forget(self, actor: str) -> None:
@@ -212,7 +212,7 @@ class Reachable(Oracle):
         self.court.hear(CallEnded, self._ended)
         self.court.hear(RepairsWanted, self._wish)
         self.court.hear(ItemsAnswered, self._told)
-        self.court.hear(Objects, self._objects)
+        self.court.on_list.append(self._listed)
         self._say_false: set[ParentKey] = set()
         self._longest_s = self.stage.settings.policy.debounce_max_s
         self.stage.truth.on_parent.append(self._written)
@@ -240,9 +240,8 @@ class Reachable(Oracle):
             self._calls.clear()
             self._turn(0)
 
-    def _objects(self, actor: str, message: Objects) -> None:
-        if message.replace:  # perhaps it has just woken, and has not been told
-            self._woken_s[actor] = self.now
+    def _listed(self, actor: str, _mail: Objects) -> None:
+        self._woken_s[actor] = self.now  # perhaps it has just woken, and has not been told
 
     def _wish(self, _actor: str, message: RepairsWanted) -> None:
         before = self._wanted.get(message.parent, {})

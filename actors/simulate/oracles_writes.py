@@ -33,15 +33,14 @@ class OwnWrites(Oracle):
         self.stage.listen(StatusFailed, self._failed)
         self.stage.listen(Reconciled, self._reconciled)
         self.court.hear(LookAgain, self._look_again)
-        self.court.hear(Objects, self._objects)
+        self.court.on_list.append(self._listed)
 
     def _changed(self, parent: ParentKey, old: Any, new: Any) -> None:
         if not self.stage.writer.writing:
             self._foreign_s[parent] = self.now
 
-    def _objects(self, actor: str, message: Objects) -> None:
-        if message.replace:  # an actor that has just woken, or a new list: everything is news to it
-            self._woken_s[actor] = self.now
+    def _listed(self, actor: str, _mail: Objects) -> None:
+        self._woken_s[actor] = self.now  # an actor that has just woken, or a new list: everything is news to it
 
     def _alone(self, parent: ParentKey, for_s: float) -> bool:
         """Whether nobody else has touched it lately, and nothing on the way was impaired."""

@@ -62,7 +62,7 @@ class WhyWorld:
         self.forget()
         for kind in (Objects, StatusAnswered, ItemsAnswered, BackendState):
             court.hear(kind, self._input)
-        court.hear(Objects, self._filled)
+        court.on_list.append(self._filled)
         court.hear(StatusWanted, lambda _, wish: self.wished.__setitem__(wish.parent, self.now))
         court.hear(StatusAnswered, self._status_answered)
         court.hear(WriteEnded, self._write_ended)
@@ -111,8 +111,7 @@ class WhyWorld:
         self.inputs[actor] = self.now
 
     def _filled(self, actor: str, mail: Objects) -> None:
-        if mail.replace:
-            self.filled.setdefault(actor, set()).add(mail.kind)
+        self.filled.setdefault(actor, set()).add(mail.kind)
 
     def _emptied(self, actor: str) -> None:
         self.filled.pop(actor, None)
