@@ -216,7 +216,7 @@ class Context:
 
     def schedule(self, key: Hashable, delay_s: float, message: Any) -> None:
         """Tell myself ``message`` after ``delay_s``; an earlier timer of the same key is replaced."""
-        if not self.alive:
+        if self._cell.ctx is not self:
             return
         self.cancel(key)
         self._tokens = token = self._tokens + 1
@@ -236,7 +236,7 @@ class Context:
 
     def run(self, pool: str, call: Callable[[], T | Later[T]], reply: Callable[[Outcome[T]], Any]) -> None:
         """Run a blocking ``call`` on an executor; ``reply(outcome)`` comes back to me as a message."""
-        if not self.alive:
+        if self._cell.ctx is not self:
             return
         inbox = self._cell.actor_inbox
         self._cell.dispatcher.submit(pool, call, lambda outcome: inbox.put(Envelope(_Ended(self, reply, outcome))))

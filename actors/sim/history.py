@@ -56,15 +56,14 @@ class History:
         self._changes: list[Change] = []
         self._changes_max = changes_max
         self._first = 0
+        self.end = 0
+        """The position after the last change."""
         self.floor = floor
         """The newest resourceVersion that is no longer reachable: a watch from below it gets 410."""
 
-    @property
-    def end(self) -> int:
-        return self._first + len(self._changes)
-
     def append(self, change: Change) -> None:
         self._changes.append(change)
+        self.end += 1
         if len(self._changes) > self._changes_max:
             self.floor = self._changes.pop(0).resource_version
             self._first += 1

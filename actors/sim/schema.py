@@ -197,13 +197,11 @@ class Node:
             text = f"Invalid value: {len(result)}: {path} in body should have at least {self.items_min} items"
             out.add("FieldValueInvalid", path, text)
         if self.set_list or self.map_keys:
-            seen: set[str | bytes] = set()
-            for at, item in enumerate(result):
-                said = self._said(item)
-                if said in seen:
+            said = [self._said(item) for item in result]
+            for at, item in enumerate(result) if len(set(said)) < len(said) else ():
+                if said[at] in said[:at]:
                     key = {name: item.get(name) for name in self.map_keys} if isinstance(item, dict) else item
                     out.add("FieldValueDuplicate", f"{path}[{at}]", f"Duplicate value: {_show(key)}")
-                seen.add(said)
         return result
 
     def _said(self, item: Any) -> str | bytes:

@@ -76,17 +76,17 @@ class Bit:
 
 
 class Timer(msgspec.Struct, eq=False):
-    """One callback to come; None when it has been made, or cancelled."""
+    """One callback to come; None when it has been cancelled, which calling the timer does."""
 
     callback: Callable[[], None] | None
 
     def fire(self) -> None:
         """Its time has come."""
-        callback, self.callback = self.callback, None
+        callback = self.callback
         if callback is not None:
             callback()
 
-    def cancel(self) -> None:
+    def __call__(self) -> None:
         """It shall not be made."""
         self.callback = None
 
@@ -165,7 +165,7 @@ class World:
         """The same with a timer that its owner has made."""
         at_s = self.clock.now_s + delay_s if delay_s > 0.0 else self.clock.now_s
         heappush(self._timers, (at_s, next(self._numbers), timer))
-        return timer.cancel
+        return timer
 
     def submit(self, pool: str, call: Callable[[], Any], done: Callable[[Outcome[Any]], None]) -> None:
         """Call at once; a port that returns ``Later`` has its result delivered at that virtual time."""

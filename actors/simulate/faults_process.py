@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..actor import Context
@@ -290,7 +291,7 @@ def install(stage: Stage) -> None:
     probe.listen(StatusWanted, lambda actor, message: moment(stage, "status-wanted"))
     probe.listen(StatusWanted, lambda actor, message: _meddled(stage, "status-wanted", message.parent))
     probe.listen(IdleReached, lambda actor, message: _meddled(stage, "asking-to-sleep", _parent(actor)))
-    probe.on_entry = lambda actor, ctx: _read(stage, actor, ctx)
+    probe.on_entry = partial(_read, stage)
     probe.listen(PassivateWanted, lambda actor, message: _meddled(stage, "falling-asleep", message.parent))
     probe.listen(CloseUp, lambda actor, message: _meddled(stage, "closing", _parent(actor)))
     probe.listen(ItemsAnswered, lambda actor, message: moment(stage, "answered"))

@@ -174,7 +174,7 @@ class Bounded(Oracle):
         for name in self.stage.process.probe.twins:
             self.no(f"there are two actors {name}")
         objects = len(self.stage.truth.nodes) + len(self.stage.truth.parents)
-        limit = 200 + 6 * objects
+        limit, lists_max = 200 + 6 * objects, LISTS_MAX * (1 + math.ceil(objects / self.stage.settings.page_items))
         for name, ref in (*system.refs.items(), *_clusters(system.refs.get("directory")).items()):
             mailbox = ref.actor_inbox
             if isinstance(mailbox, Mailbox) and (waiting := mailbox.depth()) > limit:
@@ -186,7 +186,7 @@ class Bounded(Oracle):
         for kind, count in reader.requests.items():
             before = self._requests.get(kind, 0)
             self._requests[kind] = count
-            if count - before > LISTS_MAX * (1 + math.ceil(objects / self.stage.settings.page_items)):
+            if count - before > lists_max:
                 self.no(f"{kind}: {count - before} requests within {LOOK_EVERY_S:g} s")
 
     def _listed(self, fact: Listed) -> None:

@@ -41,19 +41,19 @@ class StatusTrue(Oracle):
     def _written(self, parent: ParentKey, uid: str, changed: bool, status: dict[str, Any]) -> None:
         if actor_of(parent) in self.court.quarantined or self.court.skipped:
             return  # a quarantined parent keeps its counts, and says that they are old
-        totals = [0, 0, 0]
+        totals = (0, 0, 0)
         for kind in self.court.truth_kinds:
             said = counted(status, kind)
             if said is None:
                 self.no(f"{parent}: the status says nothing of {kind}")
                 continue
-            totals = [total + each for total, each in zip(totals, said, strict=True)]
+            totals = (totals[0] + said[0], totals[1] + said[1], totals[2] + said[2])
             self.exercised += 1
             start_s = self._window_start_s(parent, kind)
             if not self.court.possible(parent, kind, said, start_s):
                 true = self.stage.truth.history(parent, kind).since(start_s)[-8:]
                 self.no(f"{parent}: {kind} {said} is written; since {start_s:.3f} s there was {true}")
-        if [status.get(name) for name in ("healthy", "unhealthy", "unknown")] != totals:
+        if (status.get("healthy"), status.get("unhealthy"), status.get("unknown")) != totals:
             self.no(f"{parent}: the sums are {totals}, the status says otherwise: {status}")
         if status.get("total") != sum(totals):
             self.no(f"{parent}: total {status.get('total')} is not the sum of {totals}")
@@ -134,10 +134,11 @@ class NoLostWakeup(Oracle):
 
     def _material(self, parent: ParentKey, kind: str) -> None:
         uid, old = self.court.mirror.changing
-        self._before.setdefault(parent, {}).setdefault((kind, uid), (self.now, old))
+        now_s = self.now
+        self._before.setdefault(parent, {}).setdefault((kind, uid), (now_s, old))
         if parent not in self._unseen_s or kind == self.stage.fleet.parent.kind:  # children may have waited for it
-            self._unseen_s[parent] = self.now
-            self._watch(parent, self.now)
+            self._unseen_s[parent] = now_s
+            self._watch(parent, now_s)
 
     def _watch(self, parent: ParentKey, since_s: float) -> None:
         delay_s = self.court.policy(parent).debounce_max_s + SLACK_S - (self.now - since_s)
@@ -211,11 +212,11 @@ class Debounced(Oracle):
         self._last_s.clear()
 
     def _material(self, parent: ParentKey, kind: str) -> None:
-        actor = actor_of(parent)
-        self._first_s.setdefault(actor, self.now)
-        self._last_s[actor] = self.now
+        actor, now_s = actor_of(parent), self.now
+        self._first_s.setdefault(actor, now_s)
+        self._last_s[actor] = now_s
         if kind == self.stage.fleet.parent.kind:
-            self._spec_s[actor] = self.now
+            self._spec_s[actor] = now_s
 
     def _perhaps(self, actor: str, message: Any) -> None:
         watched = self.stage.fleet.parent.kind

@@ -238,7 +238,7 @@ class _Timer(Timer, eq=False):
         if process.waits is not None:
             process.waits.append(self.fire)  # it may still be cancelled before the thaw
             return
-        callback, self.callback = self.callback, None
+        callback = self.callback
         if callback is not None:
             callback()
 

@@ -291,7 +291,7 @@ class Stage:
         self.world.after(0.0, self.restart)
 
     def _fact(self, fact: Fact) -> None:
-        self.facts.append((self.world.clock.now(), self.lives, fact))
+        self.facts.append((self.world.clock.now_s, self.lives, fact))
         for heard in self.on_fact.get(type(fact), ()):
             heard(fact)
 
