@@ -351,7 +351,8 @@ class ParentWatcher(WatcherActor):
         if key in self._vacated:
             self._spec_changed.append(key)  # created again under its name: another object, and another chance
         timeout_s = self._policy.over(record.spec).heartbeat_timeout_s
-        if old is None or self._policy.over(old.spec).heartbeat_timeout_s != timeout_s:
+        same = old is not None and old.spec is record.spec  # as of all that say nothing
+        if old is None or (not same and self._policy.over(old.spec).heartbeat_timeout_s != timeout_s):
             self._set_timeouts(
                 key, timeout_s
             )  # before the record: if this dies, the next incarnation sees the difference

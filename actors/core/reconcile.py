@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Container, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -419,7 +419,16 @@ def rfc3339(wall_s: float) -> str:
 
 @functools.lru_cache(maxsize=8)  # everybody asks for the present second
 def _second_text(second: int) -> str:
-    return datetime.fromtimestamp(second, tz=UTC).isoformat()[:19] + "Z"
+    day, second = divmod(second, 86_400)
+    return f"{_day_text(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+
+
+@functools.lru_cache(maxsize=8)
+def _day_text(day: int) -> str:
+    return date.fromordinal(_EPOCH_DAY + day).isoformat()
+
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 def replaced_condition(

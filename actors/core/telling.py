@@ -35,7 +35,8 @@ def planned(
 def moved(standing: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """What a reader of the log wants to know first of two statuses, in a line. It is told at each write, so it is cheap."""
     words = []
-    for name, before, after in zip(_COUNTS, map(standing.get, _COUNTS), map(wanted.get, _COUNTS), strict=True):
+    for name in _COUNTS:
+        before, after = standing.get(name), wanted.get(name)
         if before != after:
             words.append(f"{name} {before} → {after}")
     before, after = standing.get("conditions"), wanted["conditions"]

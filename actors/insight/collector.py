@@ -152,8 +152,10 @@ class Collector:
         ref = self._system.refs.get(f"watcher/{kind}")
         behaviour = _running(ref)
         watcher = behaviour if isinstance(behaviour, WatcherActor) else None
-        told = self._directory_knows(kind)
-        synced, up, message = told if watcher is None else (watcher._synced, watcher._up, watcher._down_because)
+        if watcher is None:
+            synced, up, message = self._directory_knows(kind)
+        else:
+            synced, up, message = watcher._synced, watcher._up, watcher._down_because
         return KindSeen(
             kind=kind, synced=synced, up=up, message=message, heard_s=self._heard(kind), watcher=_actor(cell_of(ref)),
             subscribed=watcher is None or key in watcher._subscribers,

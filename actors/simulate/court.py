@@ -18,6 +18,7 @@ from ..core.model import Child, Parent, ParentKey, ParentSpec, Policy, Record
 from ..core.ports import Objects, StreamChanged
 from ..core.records import entries_of, entry_of
 from ..messages import PauseWanted
+from ..sim.world import Timer
 from .stage import Stage
 
 __all__ = ["Breach", "Court", "Mirror", "Oracle", "actor_of", "counted", "key_of"]
@@ -51,7 +52,7 @@ class Mirror:
         self.synced: set[str] = set()
         self.by_parent: dict[ParentKey, dict[str, Child]] = {}
         self.in_trouble: dict[ParentKey, dict[str, Child]] = {}
-        """Those of them that may be repaired; a parent without any may be missing."""
+        """Those of them that may be repaired."""
         self.parents: dict[ParentKey, Parent] = {}
         self._now = now
 
@@ -83,17 +84,18 @@ class Mirror:
         if isinstance(old, Parent) or isinstance(new, Parent):
             return self._parent(old, new)
         concerned: list[ParentKey] = []
-        if isinstance(old, Child) and old.parent is not None:
-            self.by_parent.get(old.parent, {}).pop(uid, None)
-            self.in_trouble.get(old.parent, {}).pop(uid, None)
-        if isinstance(new, Child) and new.parent is not None:
+        if old is not None and old.parent is not None:
+            self.by_parent[old.parent].pop(uid, None)
+            self.in_trouble[old.parent].pop(uid, None)
+        if new is not None and new.parent is not None:
             self.by_parent.setdefault(new.parent, {})[uid] = new
+            trouble = self.in_trouble.setdefault(new.parent, {})
             if new.eligible:
-                self.in_trouble.setdefault(new.parent, {})[uid] = new
-        if isinstance(old, Child) and isinstance(new, Child) and old.same_matter(new) and old.incident == new.incident:
+                trouble[uid] = new
+        if old is not None and new is not None and old.same_matter(new) and old.incident == new.incident:
             return concerned
         for child in (old, new):
-            if isinstance(child, Child) and child.parent is not None and child.parent not in concerned:
+            if child is not None and child.parent is not None and child.parent not in concerned:
                 concerned.append(child.parent)
         return concerned
 
@@ -178,7 +180,7 @@ class Court:
         self.on_list: list[Callable[[str, Objects], None]] = []
         """Called with (actor, mail) for each mail with all there is of a kind that an actor reads."""
         self.listeners: list[tuple[type, Callable[[str, Any], None]]] = []
-        self._looks: dict[float, list[Callable[[], None]]] = {}
+        self._looks: dict[float, tuple[Timer, list[Callable[[], None]]]] = {}
         self._policies: dict[ParentKey, tuple[ParentSpec, Policy]] = {}
         self.quarantined: set[str] = set()
         self._paused_s: dict[ParentKey, float] = {}
@@ -209,13 +211,14 @@ class Court:
     def every(self, seconds: float, look: Callable[[], None]) -> None:
         """Have ``look()`` called every so many seconds, in every life. Who has the same pace shares a timer."""
         if seconds not in self._looks:
-            self._looks[seconds] = []
-            self.stage.world.after(seconds, partial(self._look, seconds))
-        self._looks[seconds].append(look)
+            timer, _ = self._looks[seconds] = Timer(partial(self._look, seconds)), []
+            self.stage.world.add(seconds, timer)
+        self._looks[seconds][1].append(look)
 
     def _look(self, seconds: float) -> None:
-        self.stage.world.after(seconds, partial(self._look, seconds))
-        for look in self._looks[seconds]:
+        timer, looks = self._looks[seconds]
+        self.stage.world.add(seconds, timer)
+        for look in looks:
             look()
 
     def breach(self, oracle: Oracle, text: str) -> None:

@@ -225,7 +225,7 @@ class WhyGates(WhyWorld):
         """An answer came within the cooldown, at its longest."""
         policy = self.court.policy(answer.situation.key)
         cooldown_s = max(policy.cooldown_s, policy.cooldown_max_s)
-        last_s = max(self.answered.values(), default=-math.inf)
+        last_s = self.answered_s
         return "" if last_s >= self.now - cooldown_s - LATE_S - EPS_S else f"the last answer came at {last_s}"
 
     def gateway_held(self, answer: Answer) -> str:

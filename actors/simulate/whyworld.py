@@ -93,6 +93,8 @@ class WhyWorld:
         self.errors: dict[ParentKey, BaseException | None] = {}
         self.asked: dict[ParentKey, dict[str, str]] = {}
         self.answered: dict[str, float] = {}
+        self.answered_s = -math.inf
+        """When the last of them was."""
         self.sent: list[tuple[float, Call]] = []
         self.flying: dict[str, tuple[float, Call]] = {}
         self.failures = 0
@@ -144,7 +146,7 @@ class WhyWorld:
     def _items(self, _actor: str, message: ItemsAnswered) -> None:
         for key, (answer, _) in message.answers.items():
             if answer is not ItemAnswer.WITHDRAWN:
-                self.answered[key] = self.now
+                self.answered[key] = self.answered_s = self.now
 
     def _sent(self, call: Call) -> None:
         self.sent.append((self.now, call))
