@@ -399,7 +399,7 @@ class SimReader:
                 events = cursor.poll()
                 lines = [event.line() for event in events]
                 each.recent.extend(lines)
-                self._tell(each, lines, max((event.resource_version for event in events), default=0))
+                self._tell(each, lines, max([event.resource_version for event in events], default=0))
         except Refusal as refusal:
             self._ended(each, _translated(refusal))
             return

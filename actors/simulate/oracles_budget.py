@@ -80,6 +80,12 @@ class AttemptsBounded(Oracle):
             for each in self._status(parent).get("exhausted", ())
         }
 
+    def _known(self, item: Item) -> int:
+        """How many attempts at its trouble they had told of when this process began."""
+        if not self.known:
+            return 0
+        return self.known.get((item.parent, self._uid(item.parent), item_key(item.uid, item.incident, 0)), 0)
+
     def _uid(self, parent: ParentKey) -> str:
         """Of the object that is there now: one that is created again knows nothing."""
         found = self.stage.truth.parents.get(parent)
@@ -139,8 +145,7 @@ class AttemptsBounded(Oracle):
         for item in call.items:
             parent, name = item.parent, item.payload["name"]
             most = self._most.get(parent, math.inf)
-            spent = self.known.get((parent, self._uid(parent), item_key(item.uid, item.incident, 0)), 0)
-            broken = self.stage.broken
+            spent, broken = self._known(item), self.stage.broken
             if spent >= most and not broken.stale and not broken.lags:
                 self.no(
                     f"{name} is in a call; {parent} said before this process began that its {spent} attempts were spent"

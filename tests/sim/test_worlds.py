@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from actors.core.quantity import Quota
 from actors.simulate.court import Court
-from actors.simulate.stage import Stage
+from actors.simulate.stage import Stage, StageSettings
 from actors.simulate.worlds import WorldSize, measure
 
 
@@ -42,3 +43,25 @@ def test_four_times_the_parents_are_not_four_times_the_looks(monkeypatch: pytest
 
     assert few["expected"] > 0
     assert {name for name, times in many.items() if times > 2.5 * few[name]} == set()
+
+
+def test_looks_of_one_pace_share_a_timer() -> None:
+    stage = Stage(StageSettings())
+    court, looks = Court(stage, ()), list[tuple[str, float]]()
+    before = len(stage.world.timers())
+    for name, every_s in (("a", 2.0), ("b", 2.0), ("c", 3.0)):
+        court.every(every_s, partial(lambda name: looks.append((name, stage.world.clock.now())), name))
+
+    stage.world.run_for(4.5)
+
+    assert looks == [("a", 2.0), ("b", 2.0), ("c", 3.0), ("a", 4.0), ("b", 4.0)]
+    assert len(stage.world.timers()) == before + 2
+
+
+def test_calm_is_what_was_not_impaired_since() -> None:
+    stage = Stage(StageSettings())
+    stage.impair("write", 5.0)
+
+    assert not stage.calm(5.0, "operator", "write")
+    assert stage.calm(5.0, "operator")
+    assert stage.calm(5.1, "operator", "write")

@@ -12,7 +12,7 @@ from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import BadObject, Bookmark, Decoder, Refusal, read_spec
 from actors.core.errors import Undecodable
 from actors.core.fleet import ChildKind, FieldPath, FleetDefinition, Health, KindRef, Label, OwnerReference
-from actors.core.model import Child, Parent, ParentKey, Share
+from actors.core.model import SILENT, Child, Parent, ParentKey, ParentSpec, Share
 from actors.core.quantity import rfc3339_s
 
 OWNER = {"apiVersion": "muster.dev/v1alpha1", "kind": "Cluster", "name": "by-owner", "uid": "p", "controller": True}
@@ -234,6 +234,18 @@ def test_a_silent_spec_is_silent(spec: object) -> None:
 
     assert found == read_spec({})
     assert not found.problems
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"paused": False}])
+def test_all_specs_that_say_nothing_are_one_object(spec: object) -> None:
+    assert read_spec(spec) is SILENT
+    assert SILENT == ParentSpec()
+    assert read_spec(spec, override="2026-01-01T00:00:00Z") != SILENT
+
+
+@pytest.mark.parametrize("spec", [{"paused": True}, {"paused": 0}, {"paused": False, "minHealthy": 2}])
+def test_a_spec_that_says_something_is_read(spec: object) -> None:
+    assert read_spec(spec) != SILENT
 
 
 @pytest.mark.parametrize(

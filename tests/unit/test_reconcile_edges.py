@@ -234,3 +234,17 @@ def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("far_from_greenwich")
 def test_instants_are_written_in_utc_wherever_the_process_runs() -> None:
     assert rfc3339(T0.wall_s + 0.999) == T0_TEXT
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "text"),
+    [
+        (0.0, "1970-01-01T00:00:00Z"),
+        (951_868_799.9, "2000-02-29T23:59:59Z"),
+        (1_709_164_800.0, "2024-02-29T00:00:00Z"),
+        (1_709_168_459.0, "2024-02-29T01:00:59Z"),
+        (4_133_980_799.0, "2100-12-31T23:59:59Z"),
+    ],
+)
+def test_an_instant_has_its_day_and_its_second(wall_s: float, text: str) -> None:
+    assert rfc3339(wall_s) == text
