@@ -382,23 +382,26 @@ class _Conditions:
         self._generation = parent.generation
         self._now = rfc3339(now.wall_s)
         self.list: list[dict[str, Any]] = []
+        self._by_name: dict[str, dict[str, Any]] = {}
 
     def put(self, name: str, value: bool | None, reason: str, message: str) -> None:
         status = "Unknown" if value is None else str(value)
         before = self._before.get(name, {})
         same = before.get("status") == status
-        self.list.append({
+        condition = {
             "type": name, "status": status, "reason": reason, "message": message[:MESSAGE_MAX],
             "observedGeneration": self._generation,
             "lastTransitionTime": before.get("lastTransitionTime", self._now) if same else self._now,
-        })  # fmt: skip
+        }  # fmt: skip
+        self.list.append(condition)
+        self._by_name.setdefault(name, condition)
 
     def became(self, name: str, reason: str) -> bool:
         """Whether that condition has ``reason`` now and had another before.
 
         Not whether it flipped: from Paused to TooManyUnhealthy it stays False, and that is news all the same.
         """
-        return bool(self._now_of(name)["reason"] == reason != self._before.get(name, {}).get("reason"))
+        return bool(self._by_name[name]["reason"] == reason != self._before.get(name, {}).get("reason"))
 
     def had(self, name: str) -> bool:
         """Whether it was there before."""
@@ -406,10 +409,7 @@ class _Conditions:
 
     def opened(self, name: str) -> bool:
         """Whether that condition was False and is True now."""
-        return bool(self._before.get(name, {}).get("status") == "False" and self._now_of(name)["status"] == "True")
-
-    def _now_of(self, name: str) -> dict[str, Any]:
-        return next(c for c in self.list if c["type"] == name)
+        return bool(self._before.get(name, {}).get("status") == "False" and self._by_name[name]["status"] == "True")
 
 
 def rfc3339(wall_s: float) -> str:
