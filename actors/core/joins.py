@@ -24,7 +24,7 @@ from .intake import CLEAN_GAP_S, PROOF_WAIT_S, SETTLE_S, Replaced
 from .kept import KeptIntake
 from .model import Child, ParentKey, Record
 from .ports import Objects, StreamChanged
-from .slots import LIVE, SILENT, matter_of
+from .slots import LIVE, NOWHERE, SILENT, matter_of
 
 __all__ = ["JoinedIntake", "Links", "Pulses", "Side", "SideKind", "Together", "sides_of"]
 
@@ -327,6 +327,9 @@ class JoinedIntake(KeptIntake):
         return own if self._pulses is None else min(own, self._pulses.proven_s(now))
 
     def _first(self, record: Record, matter: int, now: float, namesake: int) -> int:
+        if namesake >= 0:
+            super()._forget(namesake)  # and not what links it: that is the newcomer's by now
+            namesake = NOWHERE
         if self._pulses is not None and isinstance(record, Child):
             record = msgspec.structs.replace(record, heartbeat=self._pulses.text(record.namespace, record.name))
         return super()._first(record, matter, now, namesake)

@@ -352,3 +352,20 @@ def test_a_stream_with_sides_is_up_when_all_are_and_says_which_is_not() -> None:
 
     assert heard == [(True, ""), (False, "Lease, which Node needs: no")]
     assert len(mails) == 1
+
+
+def test_who_is_made_anew_under_its_name_is_linked_to_its_owner_all_the_same() -> None:
+    """A list tells of both at once: the one that is gone must not take the other's link along."""
+    intake = JoinedIntake(POD)
+    (side,) = intake.sides
+    side.replace([Child("ReplicaSet", "ns", "rs", "s", 3, KEY)], 5, 0.0, refused={})
+    for version, uid in ((10, "old"), (20, "new")):
+        pod = Child("Pod", "ns", "p", uid, version, through("ns", "rs", None), True)
+        intake.replace([pod], version, 0.0, refused={})
+    intake.take(1)
+
+    side.event("MODIFIED", Child("ReplicaSet", "ns", "rs", "s", 21, OTHER), 1.0)
+
+    mail = intake.take(1)
+    assert mail is not None
+    assert {uid: each.parent for uid, each in mail.entries.items() if isinstance(each, Child)} == {"new": OTHER}
