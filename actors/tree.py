@@ -88,7 +88,8 @@ class System:
         self.fleet = fleet
         gateway = settings.gateway.with_backend(ports.backend.capabilities)
         self.settings = evolve(settings, gateway=gateway)
-        self.store = RecordStore(tuple(child.ref.kind for child in fleet.children))
+        several = [child.ref.kind for child in fleet.children if child.several]
+        self.store = RecordStore(tuple(child.ref.kind for child in fleet.children), several)
         self.refs: dict[str, Ref] = {}
         self.pauses: dict[
             ParentKey, float

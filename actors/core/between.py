@@ -1,16 +1,22 @@
-"""A parent that is not known yet, because an owner stands between: the key that stands for it until somebody asks the owner.
+"""Keys that stand for parents between the decoder and the intake: for one that only an owner between knows, and for several.
 
-It is a ``ParentKey`` like any other, so that it can be held, hashed and written down; its name begins with a character that no
-name on an API server has.
+Each is a ``ParentKey`` like any other, so that it can be held, hashed and written down; its name begins with a character that
+no name on an API server has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import msgspec
+
 from .model import ParentKey
 
-__all__ = ["between", "through"]
+__all__ = ["all_of", "between", "listed", "through"]
 
 _MARK = "\0"
+_LIST = "\0\0"
+_decode = msgspec.json.Decoder(tuple[ParentKey, ...]).decode
 
 
 def through(namespace: str, owner: str, otherwise: ParentKey | None) -> ParentKey:
@@ -25,3 +31,15 @@ def between(key: ParentKey | None) -> tuple[tuple[str, str], ParentKey | None] |
         return None
     _, name, *rest = key.name.split(_MARK)
     return (key.namespace, name), ParentKey(rest[0], rest[1]) if len(rest) > 1 else None
+
+
+def all_of(keys: Iterable[ParentKey]) -> ParentKey:
+    """Stands for all of them, in their order; among them may be one that stands for an owner's."""
+    return ParentKey("", _LIST + msgspec.json.encode(tuple(keys)).decode())
+
+
+def listed(key: ParentKey | None) -> tuple[ParentKey, ...]:
+    """The parents that a key stands for; a parent's own key is the only one."""
+    if key is None:
+        return ()
+    return _decode(key.name[len(_LIST) :]) if key.name.startswith(_LIST) else (key,)

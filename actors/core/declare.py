@@ -197,6 +197,7 @@ def child_kind(
     name: str,
     *,
     parent: Sequence[core.Mapping],
+    parents: Literal["First", "All"] = "First",
     health: core.Health,
     heartbeat: str | core.Lease = "",
     fields: type[Fields] | Mapping[str, str | Keep] | None = None,
@@ -208,6 +209,7 @@ def child_kind(
     """A kind that is counted and repaired.
 
     ``parent``: how to find a child's parent, tried in order (``owner``, ``label``, ``annotation``, ``field``, ``namespace``).
+    ``parents``: whether it is counted for the first that they name or for all of them; it is repaired for the first.
     ``health``: how it says that it is well (``true``, ``one_of``, ``condition``, ``cel``). ``heartbeat``: the path of an RFC
     3339 instant that each report renews, or ``lease()``. ``fields``: further ones that are kept, by name and path, or a class
     of ``Fields``, as which a ``reconcile`` gets them. ``SettingsError`` where that class names no paths.
@@ -218,6 +220,7 @@ def child_kind(
     return core.ChildKind(
         ref=kind(api_version, name, plural=plural, scope=scope, labels=labels, fields=selector_fields),
         mapping=tuple(parent),
+        parents=parents,
         health=core.Health(
             healthy=health.healthy, heartbeat=heartbeat, condition=health.condition, since=health.since
         ),

@@ -4,8 +4,8 @@ A ``FleetDefinition``'s dotted paths are compiled, per kind, into one tree of st
 itself: a page of a list is cut into raw items first, so that one bad object spoils neither its page nor its stream. For a bad
 one a second, lenient pass recovers what is needed to name it and to keep its last good record.
 
-Who a child's parent is, its object says in the same words each time: they are read once and remembered. Its owners are
-not even decoded for it (a third of all the work on a heartbeat was this question).
+Who a child's parent is (``claims``), its object says in the same words each time: they are read once and remembered. Its owners
+are not even decoded for it (a third of all the work on a heartbeat was this question).
 
 A child whose health is one boolean field, and of which no further field is kept, is read by a function of its own, which is the
 way of most events; all others by one that is made of ``judging``'s. Parents' specs are read leniently (``parent_spec``).
@@ -18,20 +18,9 @@ from typing import Any
 
 import msgspec
 
-from .between import through
+from .claims import Claimed, Claims, ClaimsReader
 from .errors import Undecodable
-from .fleet import (
-    ANYWHERE,
-    Annotation,
-    ChildKind,
-    FieldPath,
-    FleetDefinition,
-    KindRef,
-    Label,
-    Lease,
-    NamespaceName,
-    OwnerReference,
-)
+from .fleet import Annotation, ChildKind, FieldPath, FleetDefinition, KindRef, Label, Lease, OwnerReference
 from .judging import Reads, fields_of, kept_of, report_of
 from .lines import Line
 from .model import Child, Parent, ParentKey, Record
@@ -44,17 +33,12 @@ from .status_wire import from_wire, place_of
 
 __all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec"]
 
-Claims = tuple[str, ...]
-"""The names of all parents that an object claims when they differ, the one that won first (else empty)."""
-
 _Values = Callable[[Any], tuple[Any, ...]]
 _Read = Callable[[Any], tuple[Record, Claims]]
 _Maker = Callable[[_Values], _Read]
 """A reader of records is made when all paths are known, of the function that gets their values."""
 _CHANGES = frozenset(("ADDED", "MODIFIED", "DELETED"))
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
-_PARENT_KEYS_MAX = 65_536
-"""Parent keys shared between children (a million children, ten thousand parents). Beyond it the cache starts afresh."""
 _CLAIMS_MAX = 16_384
 """Wordings of who the parent is that are remembered, some 500 bytes each: one for each parent, unless objects differ in
 them for reasons of their own. Beyond it the cache starts afresh, and a miss costs 2 µs."""
@@ -123,13 +107,6 @@ class _List(msgspec.Struct):
     items: list[msgspec.Raw] | None = None
 
 
-class _Owner(msgspec.Struct, gc=False):
-    apiVersion: str = ""
-    kind: str = ""
-    name: str = ""
-    controller: bool | None = None
-
-
 class _Condition(msgspec.Struct, gc=False):
     type: str | None = None
     lastTransitionTime: str | None = None
@@ -153,8 +130,8 @@ class Decoder:
         self.ref: KindRef = fleet.parent if self.is_parent else fleet.child(kind).ref
         self.kind = kind
         self._fleet = fleet
-        self._keys: dict[tuple[str, str], ParentKey] = {}
-        self._parents: dict[tuple[Any, ...], tuple[ParentKey | None, str, Claims]] = {}
+        self._parents: dict[tuple[Any, ...], Claimed] = {}
+        self._claims: ClaimsReader | None = None
         self._owned = False
         self._child = None if self.is_parent else fleet.child(kind)
         metadata: Tree = dict.fromkeys(("name", "namespace", "uid", "resourceVersion"), str)
@@ -175,7 +152,6 @@ class Decoder:
         self._decode: Callable[[Line], Any] = msgspec.json.Decoder(event_of(model)).decode
         self._loose = msgspec.json.Decoder(_Loose)
         self._pages = msgspec.json.Decoder(_List)
-        self._owners = msgspec.json.Decoder(list[_Owner] | None)
 
     # --- what comes in ---
 
@@ -261,7 +237,7 @@ class Decoder:
             paths[7] = ("metadata", "ownerReferences")
             insert(self._tree, paths[7], msgspec.Raw)
         paths += self._mapped(child)
-        kind, condition, parents, read_parent = self.kind, health.condition, self._parents, self._read_parent
+        kind, condition, parents, read_parent = self.kind, health.condition, self._parents, self._reads_of(child)
         beats, owned = isinstance(health.heartbeat, str) and bool(health.heartbeat), self._owned
 
         def make(values: _Values) -> _Read:
@@ -285,7 +261,7 @@ class Decoder:
                 worded = (namespace, bytes(owners) if owned else b"", found[8:])
                 known = parents.get(worded)
                 if known is None:
-                    known = read_parent(child, *worded)
+                    known = read_parent(*worded)
                     if len(parents) >= _CLAIMS_MAX:
                         parents.clear()
                     parents[worded] = known
@@ -308,7 +284,7 @@ class Decoder:
         beat = reads.want(parse_path(self._beat(child.health.heartbeat)), str)
         beats = isinstance(child.health.heartbeat, str) and bool(child.health.heartbeat)
         report, more = report_of(child.health, reads), fields_of(child, reads)
-        kind, owned = self.kind, self._owned
+        kind, owned, read_parent = self.kind, self._owned, self._reads_of(child)
 
         def make(values: _Values) -> _Read:
             def record(obj: Any) -> tuple[Record, Claims]:
@@ -320,7 +296,7 @@ class Decoder:
                 worded = (namespace, bytes(found[owners]) if owned else b"", tuple([found[each] for each in others]))
                 known = self._parents.get(worded)
                 if known is None:
-                    known = self._read_parent(child, *worded)
+                    known = read_parent(*worded)
                     if len(self._parents) >= _CLAIMS_MAX:
                         self._parents.clear()
                     self._parents[worded] = known
@@ -354,61 +330,9 @@ class Decoder:
             insert(self._tree, path, str)
         return paths
 
-    def _read_parent(
-        self, child: ChildKind, namespace: str | None, owners: bytes, others: tuple[str | None, ...]
-    ) -> tuple[ParentKey | None, str, Claims]:
-        """Who an object's parent is, from its raw owners and what the other mappings find, in their order.
-
-        And the object's own namespace: where it is the parent's too, one string serves all.
-        """
-        own, named = namespace or "", iter(others)
-        claimed: dict[ParentKey, None] = {}
-        owner: tuple[str, str] | None = None
-        claim: str | None
-        for mapping in child.mapping:
-            home = own
-            if isinstance(mapping, OwnerReference):
-                claim = self._owner(owners, mapping.through or self._fleet.parent)
-                if claim and mapping.through is not None:
-                    if not claimed and owner is None:
-                        owner = own if mapping.through.namespaced else "", claim
-                    continue
-            else:
-                claim = own if isinstance(mapping, NamespaceName) else next(named)
-                home = mapping.namespace or own
-                if claim and home == ANYWHERE:
-                    home, _, claim = claim.partition("/") if "/" in claim else (own, "", claim)
-            if claim:
-                claimed[self._key(home, claim)] = None
-        keys = tuple(claimed)
-        parent = keys[0] if keys else None
-        if owner is not None:
-            parent = through(*owner, parent)
-        elif parent is not None and parent.namespace == own:
-            own = parent.namespace
-        names = tuple([key.name if key.namespace in ("", own) else str(key) for key in keys])
-        return parent, own, names if len(names) > 1 else ()
-
-    def _owner(self, raw: bytes, kind: KindRef) -> str:
-        """The name of the controller owner of that kind."""
-        try:
-            owners = self._owners.decode(raw)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"metadata.ownerReferences: {error}") from error
-        for owner in owners or ():
-            group = owner.apiVersion.rpartition("/")[0]  # "" of "v1": the core group
-            if owner.controller and owner.kind == kind.kind and group == kind.group:
-                return owner.name
-        return ""
-
-    def _key(self, namespace: str, name: str) -> ParentKey:
-        plain = (namespace if self._fleet.parent.namespaced else "", name)  # a NamedTuple is dear to make, and equal
-        found = self._keys.get(plain)
-        if found is None:
-            if len(self._keys) >= _PARENT_KEYS_MAX:
-                self._keys.clear()
-            self._keys[plain] = found = ParentKey(*plain)
-        return found
+    def _reads_of(self, child: ChildKind) -> Callable[[str | None, bytes, tuple[str | None, ...]], Claimed]:
+        self._claims = ClaimsReader(self._fleet, child)
+        return self._claims.read
 
     # --- what is not an object, or not a good one ---
 

@@ -99,6 +99,8 @@ class NamespaceName:
 
 
 Mapping = OwnerReference | Label | Annotation | FieldPath | NamespaceName
+FIRST, ALL = "First", "All"
+"""Where a child is counted: for the first parent that its mappings name, or for each of them. It is repaired for the first."""
 
 
 # --- how a child reports --------------------------------------------------------------------------------------------------
@@ -174,6 +176,7 @@ class Field:
 class ChildKind:
     """One child kind: where it is, whose it is (mappings tried in order; the first that is there wins), how it reports.
 
+    ``parents``: for which of those that its mappings name a child is counted, ``FIRST`` or ``ALL``.
     ``view`` is the class in which a ``reconcile`` of the fleet's own sees its ``fields`` (None: by name).
     """
 
@@ -181,12 +184,18 @@ class ChildKind:
     mapping: tuple[Mapping, ...]
     health: Health
     fields: tuple[Field, ...] = ()
+    parents: str = FIRST
     view: type[Any] | None = field(default=None, eq=False)
 
     @property
     def beats(self) -> bool:
         """Whether children report heartbeats; else only those that have never reported fall silent."""
         return bool(self.health.heartbeat)
+
+    @property
+    def several(self) -> bool:
+        """Whether a child may be counted for several parents."""
+        return self.parents == ALL
 
 
 # --- all of it ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from attrs import frozen
 from .decode import Decoder
 from .expression import paths_in
 from .fleet import (
+    ALL,
     ANYWHERE,
+    FIRST,
     STATUS_FIELDS,
     Annotation,
     ChildKind,
@@ -120,6 +122,7 @@ def child_problems(child: ChildKind, parent: KindRef | None) -> list[Problem]:
             place = ("parent", number, "owner", "through")
             found.append(Problem(place, f"found {mapping.through.kind}, expected one kind between at most"))
         seen.append(mapping)
+    found += _parents_problems(child)
     if parent is not None and not found:
         try:
             Decoder(FleetDefinition(name="f", parent=parent, children=(child,)), child.ref.kind)
@@ -127,6 +130,21 @@ def child_problems(child: ChildKind, parent: KindRef | None) -> list[Problem]:
             where = ("health", "cel") if "CEL" in str(error) else ()
             found.append(Problem(where, f"{error}; expected fields of which none is within another"))
     return found
+
+
+def _parents_problems(child: ChildKind) -> Iterator[Problem]:
+    if child.parents not in (FIRST, ALL):
+        told = f"found {child.parents!r}, expected {FIRST} or {ALL}{near(child.parents, (FIRST, ALL))}"
+        yield Problem(("parents",), told)
+    elif child.several and len(child.mapping) == 1 and not _may_name_several(child.mapping[0]):
+        cure = f"expected {FIRST}, or a second way beside it (an annotation, a field and owner can name several by themselves)"
+        yield Problem(("parents",), f"found {ALL}, and one way to find a parent, which never names two: {cure}")
+
+
+def _may_name_several(mapping: Mapping) -> bool:
+    return isinstance(mapping, Annotation | FieldPath) or (
+        isinstance(mapping, OwnerReference) and mapping.through is None
+    )
 
 
 def _health_problems(child: ChildKind) -> Iterator[Problem]:

@@ -113,6 +113,9 @@ GATES: tuple[Gate, ...] = (
          "time; `queue` lists who waits; --quota, where the backend allows more"),
     Gate("batch-window", _R, "the batch is being filled"),
     Gate("queued", _R, "others are before it in the queue"),
+    # --- not this parent's ---
+    Gate("other-parent", _R, "the child is counted here, and repaired for the parent that it names first",
+         "ask `why` of that parent; which one is first, the order of the mappings says"),
     # --- the end ---
     Gate("news-waiting", _B, "nothing holds it back, but mail waits at a watcher, and news of it may be in it",
          "if it lasts, all workers are busy: `top`"),

@@ -1,7 +1,8 @@
 """The roll: one parent's children and their counts, kept true in O(1) per record.
 
 Counts are kept per kind and state; ``recount`` computes them again from the records, for the audit. The set of eligible
-children (whom a repair may be wanted for) is kept too, so that a reconcile costs what is wrong, not what there is.
+children (whom a repair may be wanted for) is kept too, so that a reconcile costs what is wrong, not what there is. Guests are
+counted like all others; those that are unwell are kept apart, because another parent repairs them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from attrs import define
 from .model import Child, ParentKey, State
 from .records import Shelf
 from .rows import key_of
-from .texts import ELIGIBLE, STATES, child_of, home_of, mark_of, packed, same_matter, uid_in
+from .texts import GUEST, STATES, UNWELL, child_of, home_of, mark_of, packed, same_matter, uid_in
 
 
 @define
@@ -50,6 +51,9 @@ class Roll:
         self._shelves: dict[str, Shelf] = {kind: Shelf(kind, parent) for kind in kinds}
         self.counts: dict[str, Counts] = {kind: Counts() for kind in self._shelves}
         self.eligible: dict[str, Child] = {}
+        self.guests = 0
+        """How many of all are guests."""
+        self.unwell_guests: dict[str, Child] = {}
         self._coming: Shelf | None = None
 
     @property
@@ -68,20 +72,22 @@ class Roll:
         before = shelf.rows.put(key, text) if self._coming is None else shelf.rows.get(key)
         if before is not None:
             if same_matter(before, text):  # silent, heard, silent again is another matter: the heartbeat differs
-                if ELIGIBLE[mark]:
+                if UNWELL[mark]:
                     self._note(child_of(kind, shelf.parent, key, text))
                 return False
             was = mark_of(before)
             self.counts[kind].add(STATES[was], -1)
-            if ELIGIBLE[was] and not ELIGIBLE[mark]:
-                self.eligible.pop(uid_in(key, before), None)
+            if UNWELL[was] and not UNWELL[mark]:
+                (self.eligible if mark < GUEST else self.unwell_guests).pop(uid_in(key, before), None)
+        elif mark >= GUEST:
+            self.guests += 1
         self.counts[kind].add(STATES[mark], +1)
-        if ELIGIBLE[mark]:
+        if UNWELL[mark]:
             self._note(child_of(kind, shelf.parent, key, text))
         return True
 
     def _note(self, child: Child) -> None:
-        self.eligible[child.uid] = child
+        (self.unwell_guests if child.guest else self.eligible)[child.uid] = child
 
     def drop(self, uid: str) -> bool:
         """Strike one child off; whether it was there."""
@@ -90,6 +96,8 @@ class Roll:
             if old is not None:
                 self.counts[old.kind].add(old.state, -1)
                 self.eligible.pop(uid, None)
+                self.unwell_guests.pop(uid, None)
+                self.guests -= old.guest
                 return True
         return False
 
@@ -111,6 +119,11 @@ class Roll:
     def total(self) -> int:
         """All children of all kinds."""
         return sum(map(len, self._shelves.values()))
+
+    @property
+    def repairable(self) -> int:
+        """Those that are this parent's to repair: all but the guests."""
+        return self.total - self.guests
 
     def sum(self) -> Counts:
         """The counts over all kinds."""

@@ -6,6 +6,7 @@ from .fleet import FleetDefinition
 from .intake import Intake
 from .joins import JoinedIntake, sides_of
 from .kept import KeptIntake
+from .several import SeveralIntake
 
 __all__ = ["intake_of"]
 
@@ -15,6 +16,8 @@ def intake_of(fleet: FleetDefinition, kind: str, *, version: int = 0) -> Intake:
     if kind == fleet.parent.kind:
         return Intake(kind, beats=False, version=version)
     child = fleet.child(kind)
+    if child.several:
+        return SeveralIntake(child, version=version)
     if sides_of(fleet, kind):
         return JoinedIntake(child, version=version)
     make = KeptIntake if child.fields else Intake

@@ -330,7 +330,7 @@ class JoinedIntake(KeptIntake):
         if namesake >= 0:
             super()._forget(namesake)  # and not what links it: that is the newcomer's by now
             namesake = NOWHERE
-        if self._pulses is not None and isinstance(record, Child):
+        if self._pulses is not None and isinstance(record, Child) and not record.guest:  # one has its object's
             record = msgspec.structs.replace(record, heartbeat=self._pulses.text(record.namespace, record.name))
         return super()._first(record, matter, now, namesake)
 

@@ -31,6 +31,10 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
+AT = "@"
+"""In a guest's uid, between its object's and its parent."""
+
+
 class Child(msgspec.Struct, frozen=True, gc=False):
     """One child as its last delivered report left it.
 
@@ -38,7 +42,8 @@ class Child(msgspec.Struct, frozen=True, gc=False):
     there only where there is one: ``since`` of who is unhealthy, the health transition's own instant as the object tells it
     (RFC 3339, "" where it does not), and ``heartbeat`` of who is silent and not unhealthy, the last one's value. ``fields`` and
     ``quiet`` are the further fields that the fleet keeps, each a JSON array ("" where there is none): those that matter, and
-    those that do not.
+    those that do not. A ``guest`` is counted for this parent and repaired by another one, the first that its object names
+    (``several``); its uid is of its own.
     """
 
     kind: str
@@ -53,6 +58,7 @@ class Child(msgspec.Struct, frozen=True, gc=False):
     silent: bool = False
     fields: str = ""
     quiet: str = ""
+    guest: bool = False
 
     @property
     def state(self) -> State:
@@ -64,9 +70,19 @@ class Child(msgspec.Struct, frozen=True, gc=False):
         return State.UNKNOWN
 
     @property
-    def eligible(self) -> bool:
-        """Whether a repair may be wanted: a bad report, or silence past the timeout (never reported included)."""
+    def object_uid(self) -> str:
+        """The uid of the object itself: of a guest, too."""
+        return self.uid.partition(AT)[0] if self.guest else self.uid
+
+    @property
+    def unwell(self) -> bool:
+        """A bad report, or silence past the timeout (never reported included)."""
         return self.healthy is False or self.silent
+
+    @property
+    def eligible(self) -> bool:
+        """Whether this parent may want a repair: of one that is unwell, and no guest."""
+        return (self.healthy is False or self.silent) and not self.guest
 
     @property
     def incident(self) -> str:

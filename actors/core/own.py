@@ -149,7 +149,7 @@ class Child(Generic[F]):
     @property
     def uid(self) -> str:
         """Its uid: the one thing that no other object ever has."""
-        return self._record.uid
+        return self._record.object_uid
 
     @property
     def healthy(self) -> bool:
@@ -163,8 +163,13 @@ class Child(Generic[F]):
 
     @property
     def sick(self) -> bool:
-        """Whether a repair may be wanted: it says that it is unhealthy, or it is silent."""
+        """Whether a repair may be wanted: it says that it is unhealthy, or it is silent; and it is no guest."""
         return self._record.eligible
+
+    @property
+    def guest(self) -> bool:
+        """Whether it is only counted here, and repaired for another parent, which its object names first."""
+        return self._record.guest
 
     @property
     def fields(self) -> F:

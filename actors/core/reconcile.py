@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Collection, Container, Iterable, Mapping
 from datetime import date
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -113,7 +114,7 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
                        sentence(given_up) if given_up else "")  # fmt: skip
 
     events = _own_conditions(own, conditions)
-    events += _valve_events(conditions, valves, eligible, total)
+    events += _valve_events(conditions, valves, eligible, roll.repairable)
     if given_up:
         if became := conditions.became(EXHAUSTED, "AttemptsSpent"):
             events.append(EventNote(type="Warning", reason=EXHAUSTED, action="GiveUp", note=sentence(given_up)))
@@ -158,9 +159,9 @@ class _Valves:
 
     @classmethod
     def seen(cls, parent: Parent, children: Children, policy: Policy, now: Now) -> _Valves:
-        eligible, total = len(children.roll.eligible), children.roll.total
-        closed = valve.closed(eligible, policy.max_unhealthy, total, policy.eligible_floor)
-        own = f"{eligible} of {total} need repair, the limit is {policy.max_unhealthy}" if closed else ""
+        eligible, ours = len(children.roll.eligible), children.roll.repairable
+        closed = valve.closed(eligible, policy.max_unhealthy, ours, policy.eligible_floor)
+        own = f"{eligible} of {ours} need repair, the limit is {policy.max_unhealthy}" if closed else ""
         by_all = children.backend.held if eligible else ""  # who needs nothing is not held
         over = (own or by_all) and children.override_ends_s > now.mono_s
         return cls(own, by_all, parent.spec.override_until_s if over else None)
@@ -177,7 +178,7 @@ class _Valves:
         return f"{self.own or self.by_all}; repairs go on all the same until {end}, as {OVERRIDE} says"
 
 
-def _valve_events(conditions: _Conditions, valves: _Valves, eligible: int, total: int) -> list[EventNote]:
+def _valve_events(conditions: _Conditions, valves: _Valves, eligible: int, ours: int) -> list[EventNote]:
     """What has turned of what holds the repairs."""
     name = "RemediationAllowed"
     if conditions.became(name, "TooManyUnhealthy"):
@@ -189,7 +190,7 @@ def _valve_events(conditions: _Conditions, valves: _Valves, eligible: int, total
     if conditions.became(name, OVERRIDDEN):
         return [EventNote(type="Warning", reason=OVERRIDDEN, action="AllowRepairs", note=valves.words)]
     if conditions.opened(name):
-        note = f"repairs go on: {eligible} of {total} need repair"
+        note = f"repairs go on: {eligible} of {ours} need repair"
         return [EventNote(type="Normal", reason="RepairsAllowed", action="AllowRepairs", note=note)]
     return []
 
@@ -361,7 +362,7 @@ def _kind_status(kind: str, roll: Roll, repairing: dict[str, int]) -> dict[str, 
 def _sample(roll: Roll) -> list[str]:
     """Up to ``SAMPLE_MAX`` names of unhealthy children, and the same ones for the same set."""
     names: list[str] = []
-    for child in roll.eligible.values():
+    for child in chain(roll.eligible.values(), roll.unwell_guests.values()):
         if child.state is State.UNHEALTHY:
             names.append(_label(child))
             if len(names) >= 1000:  # a mass failure: any of them will do, and sorting them all would cost

@@ -10,12 +10,13 @@ kind (reader → watcher), a ``Shelf`` all of one parent's (watcher → ClusterA
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections import Counter
+from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import Any, Self
 
-from .model import Child, Parent, ParentKey, Record, fingerprint
+from .model import Child, Parent, ParentKey, Record, State, fingerprint
 from .rows import Rows, key_of
-from .texts import ILL_WORDS, child_of, home_of, is_ill, packed, uid_in
+from .texts import GUEST, ILL_WORDS, STATES, child_of, home_of, is_ill, mark_of, packed, uid_in
 
 Row = tuple[ParentKey | None, bytes]
 """A child but for its kind and its key: whose it is, and its text."""
@@ -325,6 +326,11 @@ class ChildRecords(Children):
         shelf = self._by_parent.get(parent)
         return Shelf(self.kind, parent) if shelf is None else shelf
 
+    @property
+    def objects(self) -> int:
+        """How many objects these are."""
+        return len(self.where)
+
     def uids(self) -> Iterator[str]:
         """Every uid there is."""
         return iter(self)
@@ -362,6 +368,57 @@ class ChildRecords(Children):
     def _tidy(self, shelf: Shelf) -> None:
         if not shelf:
             del self._by_parent[shelf.parent], self.shelves[shelf.number]
+
+
+class SharedRecords(ChildRecords):
+    """The same of a kind of which a child may be counted for several parents: how many rows are guests' is known."""
+
+    __slots__ = ("guests",)
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.guests: dict[ParentKey | None, Counter[State]] = {}
+        """By parent: how many of its guests are in each state."""
+
+    @property
+    def objects(self) -> int:
+        """See ``ChildRecords``."""
+        return len(self.where) - sum(each.total() for each in self.guests.values())
+
+    def enter(self, key: bytes, row: Row) -> ParentKey | None:
+        """See ``ChildRecords``."""
+        shelf = self._shelf(key)
+        before = None if shelf is None else shelf.rows.get(key)
+        whose = super().enter(key, row)
+        if before is not None:
+            self._count(whose, before, -1)
+        self._count(row[0], row[1], +1)
+        return whose
+
+    def drop(self, uid: str) -> Child | None:
+        """See ``ChildRecords``."""
+        old = super().drop(uid)
+        if old is not None and old.guest:
+            self._step(old.parent, old.state, -1)
+        return old
+
+    def replace(self, other: ChildRecords) -> None:
+        """See ``ChildRecords``."""
+        super().replace(other)
+        self.guests = {}
+        for shelf in self.shelves.values():
+            for text in shelf.rows.values():
+                self._count(shelf.parent, text, +1)
+
+    def _count(self, parent: ParentKey | None, text: bytes, step: int) -> None:
+        if (mark := mark_of(text)) >= GUEST:
+            self._step(parent, STATES[mark], step)
+
+    def _step(self, parent: ParentKey | None, state: State, step: int) -> None:
+        guests = self.guests.setdefault(parent, Counter())
+        guests[state] += step
+        if not guests.total():
+            del self.guests[parent]
 
 
 Entries = dict[str, Record | None] | ChildRecords | Shelf | Changes
@@ -410,8 +467,11 @@ def entries_of(entries: Entries) -> Iterable[tuple[Any, Any]]:
 class RecordStore:
     """All kinds. Implements the read-only port ``Records``."""
 
-    def __init__(self, child_kinds: tuple[str, ...]) -> None:
-        self.children: dict[str, ChildRecords] = {kind: ChildRecords(kind) for kind in child_kinds}
+    def __init__(self, child_kinds: tuple[str, ...], shared: Container[str] = ()) -> None:
+        """``shared``: the kinds of which a child may be counted for several parents."""
+        self.children: dict[str, ChildRecords] = {
+            kind: SharedRecords(kind) if kind in shared else ChildRecords(kind) for kind in child_kinds
+        }
         self.parents: dict[ParentKey, Parent] = {}
         self.parents_listed = False  # set by the parents' watcher after its first complete list
 
@@ -420,9 +480,12 @@ class RecordStore:
         return self.children[kind].of(parent).find(uid)
 
     def tally(self) -> tuple[int, int]:
-        """How many children are eligible, and how many there are: of all kinds and parents, as delivered. O(kinds)."""
+        """How many children are eligible, and how many there are: of all kinds and parents, each once, as delivered.
+
+        O(kinds); of a kind that is counted for several, O(parents with guests).
+        """
         kinds = self.children.values()
-        return sum(records.ill for records in kinds), sum(map(len, kinds))
+        return sum(records.ill for records in kinds), sum(records.objects for records in kinds)
 
     def parent(self, key: ParentKey) -> Parent | None:
         """The freshest delivered record of that parent."""

@@ -175,7 +175,11 @@ class Situation:
     """Kinds whose stream has been down for long, since when that is known."""
     counts: Counts = field(factory=dict)
     children: Mapping[str, Child] = field(factory=dict)
-    """Of the delivered records, by uid: who is eligible, and the child asked about."""
+    """Of the delivered records, by uid: who is unwell, and the child asked about."""
+    guests: int = 0
+    """How many of all are guests: counted here, and repaired for another parent."""
+    repairers: Mapping[str, str] = field(factory=dict)
+    """By uid of the guests among ``children``: for which parent each is repaired, and whether that is there."""
     actor: ActorSeen = field(factory=ActorSeen)
     place: PlaceSeen = field(factory=lambda: PlaceSeen(phase="asleep"))
     directory: ActorSeen = field(factory=ActorSeen)
@@ -189,3 +193,8 @@ class Situation:
     def total(self) -> int:
         """All children on record."""
         return sum(sum(each) for each in self.counts.values())
+
+    @property
+    def ours(self) -> int:
+        """All but the guests."""
+        return self.total - self.guests

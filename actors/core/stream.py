@@ -22,7 +22,8 @@ from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
-from .decode import BadObject, Bookmark, Claims, Decoder, Page, Refusal
+from .claims import Claims
+from .decode import BadObject, Bookmark, Decoder, Page, Refusal
 from .errors import (
     ApiError,
     ApiThrottled,

@@ -68,9 +68,9 @@ class Noted:
         allowed = next(c for c in plan.status["conditions"] if c["type"] == "RemediationAllowed")
         closed = allowed["reason"] == "TooManyUnhealthy"
         if closed != self._closed:
-            self._closed = closed
-            bound, ill = limit(policy.max_unhealthy, roll.total, policy.eligible_floor), len(roll.eligible)
-            found.append(ValveMoved(parent=str(parent), closed=closed, eligible=ill, limit=bound, total=roll.total))
+            self._closed, ours = closed, roll.repairable
+            bound, ill = limit(policy.max_unhealthy, ours, policy.eligible_floor), len(roll.eligible)
+            found.append(ValveMoved(parent=str(parent), closed=closed, eligible=ill, limit=bound, total=ours))
         told = plan.status.get("exhausted", ())
         if not told and not self._exhausted:
             return found

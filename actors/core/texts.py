@@ -1,8 +1,9 @@
 """A child as a text of a few bytes: what its row holds beside its key, and what is known of it without making a record.
 
 NAME and VERSION, on a line each, of who is well, says nothing else, is where its parent is, and has a UUID: nearly all. Of
-anybody else also MARK, SINCE, HEARTBEAT, NAMESPACE and UID. Further fields that matter are a line before the UID; quiet ones
-follow the VERSION, so that a text without its second line is all that matters. ASCII; what is not is escaped.
+anybody else (guests have no UUID) also MARK, SINCE, HEARTBEAT, NAMESPACE and UID. Further fields that matter are a line before
+the UID; quiet ones follow the VERSION, so that a text without its second line is all that matters. ASCII; what is not is
+escaped.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from .rows import is_uuid, uid_of
 
 __all__ = [
     "ELIGIBLE",
+    "GUEST",
     "ILL_WORDS",
     "STATES",
+    "UNWELL",
     "child_of",
     "home_of",
     "is_ill",
@@ -26,6 +29,8 @@ __all__ = [
 ]
 
 _HEALTHY = (None, True, False)
+GUEST = 2 * len(_HEALTHY)
+"""Marks from here on are guests'."""
 _LINES = 7
 _INSTANT_MAX = 256
 """An instant has 35 characters at most (RFC 3339, nanoseconds and all). Who writes a book there gets its beginning."""
@@ -49,14 +54,14 @@ def packed(child: Child, key: bytes, home: str) -> bytes:
         return packed_well(child.name, child.version)
     ill = child.healthy is False
     since, heartbeat = child.since if ill else "", child.heartbeat if child.silent and not ill else ""
-    mark = _HEALTHY.index(child.healthy) + len(_HEALTHY) * child.silent
+    mark = _HEALTHY.index(child.healthy) + len(_HEALTHY) * child.silent + GUEST * child.guest
     uid = "" if plain_uid else child.uid
     text = packed_other(child.name, child.version, mark, since, heartbeat, namespace, uid)
     return _with_kept(text, fields, quiet) if fields or quiet else text
 
 
 def packed_other(name: str, version: int, mark: int, since: str, heartbeat: str, namespace: str, uid: str) -> bytes:
-    """The text of any other child. ``mark``: its health, and 3 more for who is silent; ``uid`` "": its key tells it."""
+    """The text of any other child. ``mark``: its health, 3 more if it is silent, 6 of a guest; ``uid`` "": its key tells it."""
     since, heartbeat = since[:_INSTANT_MAX], heartbeat[:_INSTANT_MAX]
     text = f"{name}\n{version}\n{mark}\n{since}\n{heartbeat}\n{namespace}\n{uid}"
     if (
@@ -82,19 +87,19 @@ def child_of(kind: str, parent: ParentKey | None, key: bytes, text: bytes) -> Ch
     if not more:
         return Child(kind, home, _unescaped(name), uid_of(key), int(version), parent, True)
     mark, since, heartbeat, namespace, *kept, uid = more
-    silent, healthy = divmod(int(mark), len(_HEALTHY))
+    how, healthy = divmod(int(mark), len(_HEALTHY))
     fields = quiet = ""
     if kept:
         version, _, quiet = version.partition(" ")
         fields, quiet = _unescaped(kept[0]), _unescaped(quiet)
     return Child(
         kind, _unescaped(namespace), _unescaped(name), _unescaped(uid) or uid_of(key), int(version), parent,
-        _HEALTHY[healthy], _unescaped(since), _unescaped(heartbeat), bool(silent), fields, quiet,
+        _HEALTHY[healthy], _unescaped(since), _unescaped(heartbeat), bool(how & 1), fields, quiet, how > 1,
     )  # fmt: skip
 
 
 def mark_of(text: bytes) -> int:
-    """The part of a text that says how the child is; see ``STATES`` and ``ELIGIBLE``."""
+    """The part of a text that says how the child is; see ``STATES`` and what follows it."""
     parts = text.split(b"\n", 3)
     return int(parts[2]) if len(parts) > 2 else _WELL
 
@@ -112,9 +117,14 @@ def same_matter(text: bytes, other: bytes) -> bool:
 
 
 _WELL = _HEALTHY.index(True)
-_MARKS = [Child("", "", "", "", 0, None, healthy, "", "", silent) for silent in (False, True) for healthy in _HEALTHY]
+_MARKS = [
+    Child("", "", "", "", 0, None, healthy, "", "", silent, "", "", guest)
+    for guest in (False, True) for silent in (False, True) for healthy in _HEALTHY
+]  # fmt: skip
 STATES: list[State] = [child.state for child in _MARKS]
 """By mark: what such a child counts as."""
+UNWELL = [child.unwell for child in _MARKS]
+"""By mark: whether it is in trouble, whoever repairs it."""
 ELIGIBLE = [child.eligible for child in _MARKS]
 """By mark: whether a repair may be wanted."""
 _ILL = tuple([b"%d" % mark] for mark, eligible in enumerate(ELIGIBLE) if eligible)

@@ -243,14 +243,14 @@ def _difference(s: Situation) -> str:
 def _repairs(s: Situation, uid: str | None) -> Shut | None:
     if uid:
         child = s.children[uid]
-        if not child.eligible:
+        if not child.unwell:
             return _unreported(s, child) if child.state is State.UNKNOWN else None
         wanted = [child]
     else:
-        wanted = _wanted_children(s)
+        wanted = _wanted_children(s) or [child for child in s.children.values() if child.unwell]
     if not wanted:
         return None
-    if held := _held(s):
+    if not wanted[0].guest and (held := _held(s)):
         return evolve(held, children=len(wanted))
     return _first(_child(s, child) for child in wanted[:CHILDREN_MAX])
 
@@ -298,14 +298,17 @@ def _held(s: Situation) -> Shut | None:
     if parent.deleting:
         return Shut(code="deleting", text="the object is being deleted")
     eligible = len(_wanted_children(s))
-    if not s.override and valve.closed(eligible, policy.max_unhealthy, s.total, policy.eligible_floor):
-        return Shut(code="valve", text=f"{eligible} of {s.total} need repair, the limit is {policy.max_unhealthy}")
+    if not s.override and valve.closed(eligible, policy.max_unhealthy, s.ours, policy.eligible_floor):
+        return Shut(code="valve", text=f"{eligible} of {s.ours} need repair, the limit is {policy.max_unhealthy}")
     return None
 
 
 def _child(s: Situation, child: Child) -> Shut:
-    """The gate that this child's repair is at. It is eligible, and its parent's repairs are not held."""
+    """The gate that this child's repair is at. It is eligible, and its parent's repairs are not held; or it is a guest."""
     cluster, policy = s.cluster, s.policy
+    if child.guest:
+        whose = s.repairers.get(child.uid, "another parent")
+        return Shut(code="other-parent", text=f"{child.name} is counted here, and repaired for {whose}")
     if cluster is None:
         return Shut(code="waking", text=f"its actor is {s.place.phase}, and {child.name} is to be repaired")
     if child.uid in cluster.skipped:

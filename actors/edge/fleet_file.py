@@ -153,6 +153,7 @@ def _child(found: types.Child) -> tuple[core.ChildKind, list[Problem]]:
     child = core.ChildKind(
         ref=_ref(found),
         mapping=tuple([each for each in mappings if each is not None]),
+        parents=found.parents,
         health=core.Health(
             healthy=how, heartbeat=_heartbeat(found),
             condition="" if turned is UNSET else _text(turned.condition), since="" if turned is UNSET else _text(turned.field),
@@ -311,7 +312,10 @@ def _child_as_file(child: core.ChildKind) -> dict[str, Any]:
         said = {"field": how}
     if health.condition or health.since:
         said["turned"] = {"condition": health.condition} if health.condition else {"field": health.since}
-    found = _resource(child.ref) | {"parent": [_mapping_as_file(each) for each in child.mapping], "health": said}
+    found = _resource(child.ref) | {"parent": [_mapping_as_file(each) for each in child.mapping]}
+    if child.parents != core.FIRST:
+        found["parents"] = child.parents
+    found["health"] = said
     beat = health.heartbeat
     if isinstance(beat, core.Lease):
         plain = beat.namespace == ("" if child.ref.namespaced else _LEASES)

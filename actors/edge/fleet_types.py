@@ -282,6 +282,13 @@ class Child(Watched, kw_only=True):
     parent: Annotated[
         list[Mapping], Meta(description="How to find a child's parent: tried in order.", min_length=1, max_length=16)
     ]
+    parents: Annotated[
+        Literal["First", "All"],
+        Meta(
+            description="For which of the parents that these ways name a child is counted; it is repaired for the first. Left "
+            "out: First."
+        ),
+    ] = "First"
     health: Health
     heartbeat: Heartbeat | UnsetType = UNSET
     fields: Annotated[

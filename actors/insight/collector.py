@@ -109,7 +109,7 @@ class Collector:
         if parent is not None and own is not None and own.uid == parent.uid and own.version > parent.version:
             parent = own  # our own last write, whose echo has not come
         policy = system.settings.policy if parent is None else system.settings.policy.over(parent.spec)
-        counts, children = self._records(key, child)
+        counts, children, guests = self._records(key, child)
         gateway = behaviour_of(system.refs.get(GATEWAY), BatchGatewayActor)
         pause_s = system.pauses.get(key)
         return Situation(
@@ -125,6 +125,8 @@ class Collector:
             behind=dict(system.behind),
             counts=counts,
             children=children,
+            guests=guests,
+            repairers=self._repairers(children),
             actor=_actor(cell_of(self._cluster_ref(key))),
             place=self._place(key),
             directory=_actor(cell_of(system.refs.get("directory"))),
@@ -184,18 +186,33 @@ class Collector:
             why=entry.why if phase == "quarantined" else "",
         )
 
-    def _records(self, key: ParentKey, asked: str) -> tuple[dict[str, tuple[int, int, int]], dict[str, Child]]:
-        """The counts of the delivered records, and those children that are in trouble or asked about. O(children)."""
+    def _records(self, key: ParentKey, asked: str) -> tuple[dict[str, tuple[int, int, int]], dict[str, Child], int]:
+        """The counts of the delivered records, those children that are in trouble or asked about, and how many are guests.
+
+        O(children).
+        """
         counts: dict[str, tuple[int, int, int]] = {}
         kept: dict[str, Child] = {}
+        guests = 0
         for kind, records in self._system.store.children.items():
             tally = {"healthy": 0, "unhealthy": 0, "unknown": 0}
             for child in _children(records, key):
                 tally[child.state.value] += 1
-                if child.eligible or (asked and _is_called(child, asked)):
+                guests += child.guest
+                if child.unwell or (asked and _is_called(child, asked)):
                     kept[child.uid] = child
             counts[kind] = (tally["healthy"], tally["unhealthy"], tally["unknown"])
-        return counts, kept
+        return counts, kept, guests
+
+    def _repairers(self, children: dict[str, Child]) -> dict[str, str]:
+        """For which parent each guest is repaired."""
+        found = {}
+        for uid, child in children.items():
+            host = self._system.store.children[child.kind].find(child.object_uid) if child.guest else None
+            if host is not None:
+                there = self._system.store.parent(host.parent) is not None if host.parent is not None else False
+                found[uid] = f"{host.parent}" if there else f"{host.parent}, of which there is no record"
+        return found
 
     def _write(self, key: ParentKey) -> WriteSeen | None:
         status = behaviour_of(self._system.refs.get("status"), StatusActor)
@@ -216,7 +233,7 @@ def _uid(situation: Situation, asked: str) -> str:
 def _is_called(child: Child, asked: str) -> bool:
     """By its name, its uid, or ``KIND/NAME``."""
     kind, _, name = asked.rpartition("/")
-    return name in (child.name, child.uid) and kind in ("", child.kind)
+    return name in (child.name, child.object_uid) and kind in ("", child.kind)
 
 
 def _actor(cell: Cell | None) -> ActorSeen:

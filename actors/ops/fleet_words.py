@@ -44,7 +44,8 @@ def told(fleet: FleetDefinition) -> str:
     """What a definition means, for people."""
     lines = [f"{fleet.name}: {fleet.parent.kind} ({fleet.parent.resource}) of {len(fleet.children)} child kinds\n"]
     lines += [
-        f"  {child.ref.kind} ({child.ref.resource}): {_healthy(child)}{_beats(child)}\n" for child in fleet.children
+        f"  {child.ref.kind} ({child.ref.resource}): {_healthy(child)}{_beats(child)}{_several(child)}\n"
+        for child in fleet.children
     ]
     wanted = ", ".join(f"{key} {value}" for key, value in fleet.settings.items())
     repair = "nobody repairs" if fleet.settings.get("backend") == "none" else fleet.operation
@@ -59,6 +60,10 @@ def _healthy(child: ChildKind) -> str:
     if isinstance(how, FieldIn):
         return f"healthy while {how.path} is {' or '.join(map(str, how.healthy))}"
     return f"healthy by an expression: {how.cel}" if isinstance(how, Expression) else f"healthy while {how} is true"
+
+
+def _several(child: ChildKind) -> str:
+    return ", counted for all of its parents" if child.several else ""
 
 
 def _beats(child: ChildKind) -> str:

@@ -77,7 +77,7 @@ def plans(
     count = ill = 0
     for child in fleet.children:
         for record in _listed(client, fleet, child.ref, namespace, clock, timeouts, problems.append):
-            count += 1
+            count += not (isinstance(record, Child) and record.guest)
             ill += isinstance(record, Child) and record.eligible
             if isinstance(record, Child) and record.parent in rolls:
                 rolls[record.parent].put(record)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.model import State
-from ..core.records import RecordStore
+from ..core.records import RecordStore, SharedRecords
 from ..tree import System
 from .metrics import actor_class
 
@@ -113,7 +113,7 @@ def _threads(threads: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _records(store: RecordStore) -> dict[str, Any]:
-    """Summed over the statuses as they stand on the server: O(parents), and asleep ones count, too.
+    """Summed over the statuses as they stand on the server, each child once: O(parents), and asleep ones count, too.
 
     Distinct conditions are few, so they are tallied first and looked at afterwards: half the time at 10,000 parents.
     """
@@ -132,12 +132,25 @@ def _records(store: RecordStore) -> dict[str, Any]:
             tally.update([(each["type"], each["status"], each["reason"]) for each in status.get("conditions", ())])
         except (KeyError, TypeError):
             continue  # not as we write it: somebody else's, until the next write
+    for kind, records in store.children.items():
+        if isinstance(records, SharedRecords):
+            _less_guests(children[kind], kind, records, store)
     conditions = {name: dict.fromkeys(("True", "False", "Unknown"), 0) for name in CONDITIONS}
     for (name, value, _), count in tally.items():
         if value in conditions.get(name, ()):
             conditions[name][value] += count
     held = sum(count for (_, _, reason), count in tally.items() if reason == "TooManyUnhealthy")
     return {"children": children, "conditions": conditions, "valve_closed": held, "exhausted": exhausted}
+
+
+def _less_guests(sums: dict[str, int], kind: str, records: SharedRecords, store: RecordStore) -> None:
+    """Take out of the sums who is counted for another parent, too. A status may be a moment older than the records."""
+    for key, guests in list(records.guests.items()):
+        parent = store.parents.get(key) if key is not None else None
+        kinds = parent.status.get("kinds") if parent is not None else None
+        if isinstance(kinds, list) and any(isinstance(each, dict) and each.get("kind") == kind for each in kinds):
+            for state, count in list(guests.items()):
+                sums[state.value] = max(0, sums[state.value] - count)
 
 
 CONDITIONS = ("Ready", "Available", "RemediationAllowed", "BackendReachable", "Paused", "RepairsExhausted")

@@ -337,4 +337,5 @@ _PREDICATES: dict[str, Callable[[WhyGates, Answer], str]] = {
     "watch-behind": lambda world, answer: world.court.oracle(NotBlind).why_seen(world.court.kinds),
     "fleet-valve": lambda world, answer: world.court.oracle(FleetHeld).why_open(answer.situation.key),
     "attempts-spent": lambda world, answer: world.court.oracle(AttemptsBounded).why_left(answer.situation.key),
+    "other-parent": lambda _world, _answer: "each child of the built-in fleet is counted for one parent",
 }  # fmt: skip

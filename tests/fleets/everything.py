@@ -39,6 +39,7 @@ everything = fleet(
             labels="pool,tier!=spare",
             selector_fields="spec.unschedulable!=true",
             parent=[label("pool", parent_namespace="pools"), annotation("pools.example.com/of", parent_namespace="*")],
+            parents="All",
             health=condition("Ready"),
             heartbeat=lease(),
             fields={

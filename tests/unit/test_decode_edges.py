@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.core import decode
+from actors.core import claims, decode
 from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import BadObject, Bookmark, Decoder, Page, Refusal, read_spec
 from actors.core.errors import Undecodable
@@ -221,7 +221,7 @@ def test_a_namespaced_child_of_a_cluster_scoped_parent_keeps_its_own_namespace()
 
 def test_children_of_one_parent_share_its_key(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million children must not have a million keys and namespaces; and the keys remembered are bounded."""
-    monkeypatch.setattr(decode, "_PARENT_KEYS_MAX", 2)
+    monkeypatch.setattr(claims, "_KEYS_MAX", 2)
     monkeypatch.setattr(decode, "_CLAIMS_MAX", 2)
 
     def key(parent: str, **changes: object) -> ParentKey:
@@ -237,7 +237,8 @@ def test_children_of_one_parent_share_its_key(decoder: Decoder, monkeypatch: pyt
     key("b")
     assert first is key("a"), "two fit"
     key("c")
-    assert max(len(decoder._keys), len(decoder._parents)) <= 2
+    assert decoder._claims is not None
+    assert max(len(decoder._claims._keys), len(decoder._parents)) <= 2
     assert (first, False) == (key("a"), first is key("a")), "forgotten: equal, not the same"
 
 

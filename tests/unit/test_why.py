@@ -42,6 +42,7 @@ def node(name: str, healthy: bool | None, **more: Any) -> Child:
 
 
 SICK, WELL = node("sick", False), node("well", True)
+GUEST = Child("Node", "ns", "guest", "uid-guest@ns/c", 1, KEY, healthy=False, since="then", guest=True)
 STATUS = {"observedGeneration": 1, "kinds": [{"kind": "Node", "healthy": 1, "unhealthy": 1, "unknown": 0}]}
 PARENT = Parent(kind="Cluster", key=KEY, uid="u", version=5, generation=1, spec=ParentSpec(), status=STATUS)
 READY = ItemSeen(key="k", place="ready", at_s=999.0)
@@ -147,6 +148,7 @@ SHUT: dict[str, Change] = {
     "quota": of("gateway", slot_s=1008.0),
     "batch-window": of("gateway", batch_s=1000.2),
     "queued": lambda s: s,
+    "other-parent": of("", children={GUEST.uid: GUEST}, guests=1),
     "news-waiting": both(of("", children={}), of("", cluster=ClusterSeen()), kind(watcher=ActorSeen(mailbox=1))),
     "converged": both(of("", children={}), of("", cluster=ClusterSeen())),
 }

@@ -167,7 +167,7 @@ def parent(look: Inspection, args: Args) -> Json:
         asked = set(actor["asked"])
     flying = {item.uid for each in list(look.memory.calls) if each.ended_s is None for item in each.call.items}
     children = [child for kind in look.system.store.children.values() for child in list(kind.of(key).values())]
-    children.sort(key=lambda child: (not child.eligible, child.state is State.HEALTHY, child.kind, child.name))
+    children.sort(key=lambda child: (not child.unwell, child.state is State.HEALTHY, child.kind, child.name))
     wall_s, count = look.clock.wall(), args.number("max")
     until_s = look.system.pauses.get(key, 0.0) - look.clock.now()
     answer = {
@@ -202,6 +202,8 @@ def _condition(each: dict[str, Any]) -> dict[str, Any]:
 
 def _child(child: Child, wall_s: float, asked: set[str], flying: set[str]) -> dict[str, Any]:
     repair = "in flight" if child.uid in flying else "asked" if child.uid in asked else ""
+    if child.guest:
+        repair = "for another parent"
     return {
         "kind": child.kind, "name": child.name, "state": child.state.value, "silent": child.silent,
         "version": child.version, "since_s": _age_s(child.since, wall_s), "heartbeat_s": _age_s(child.heartbeat, wall_s),
