@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 
 from attrs import define
 
-from .model import Child, ParentKey, State
+from .model import AT, Child, ParentKey, State
 from .records import Shelf
 from .rows import key_of
 from .texts import GUEST, STATES, UNWELL, child_of, home_of, mark_of, packed, same_matter, uid_in
@@ -131,10 +131,14 @@ class Roll:
         return Counts(sum(c.healthy for c in counts), sum(c.unhealthy for c in counts), sum(c.unknown for c in counts))
 
     def audit(self) -> list[str]:
-        """Put the counts right by a recount; the kinds in which they were wrong."""
+        """Put the counts right by a recount; the kinds in which they were wrong (of guests, all kinds)."""
         fresh = self.recount()
         wrong = [kind for kind, counts in fresh.items() if counts != self.counts[kind]]
-        self.counts = fresh
+        near = (text for shelf in self._shelves.values() for text in shelf.rows.near((AT.encode(),)))
+        guests = sum(mark_of(text) >= GUEST for text in near)
+        if guests != self.guests:
+            wrong = list(fresh)
+        self.counts, self.guests = fresh, guests
         return wrong
 
     def recount(self) -> dict[str, Counts]:

@@ -144,7 +144,10 @@ def _records(store: RecordStore) -> dict[str, Any]:
 
 
 def _less_guests(sums: dict[str, int], kind: str, records: SharedRecords, store: RecordStore) -> None:
-    """Take out of the sums who is counted for another parent, too. A status may be a moment older than the records."""
+    """Take guests out of the sums: each child is in them with its first parent (if that is not there, with none, as any is).
+
+    A status may be a moment older than the records.
+    """
     for key, guests in list(records.guests.items()):
         parent = store.parents.get(key) if key is not None else None
         kinds = parent.status.get("kinds") if parent is not None else None

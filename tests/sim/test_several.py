@@ -184,9 +184,14 @@ def test_a_parent_that_comes_later_finds_its_child_and_then_it_is_repaired() -> 
     assert text(world, "r1", "n1") == "n1 is counted here, and repaired for default/late, of which there is no record"
     missing = [fact.parent for _, fact in world._sim.world.facts_seen if isinstance(fact, ParentMissing)]
     assert set(missing) == {"default/late"}
+    sums = snapshot(world._sim.system, {})["children"]["Node"]
+    assert sums == {"healthy": 0, "unhealthy": 0, "unknown": 0}, "as of any child whose parent is not there"
     world.create("Group", "late")
     world.run(3.0)
     assert (counts(world, "late"), counts(world, "r1"), world.repaired) == ((1, 0, 1, 0), (1, 0, 1, 0), ["n1"])
+    assert snapshot(world._sim.system, {})["children"]["Node"] == {"healthy": 0, "unhealthy": 1, "unknown": 0}
+    world._sim.api.patch("groups.x.io", "r1", {"status": {"kinds": "?"}}, "default", "status")
+    snapshot(world._sim.system, {})
 
 
 def test_a_parent_that_goes_and_comes_back_is_counted_anew() -> None:

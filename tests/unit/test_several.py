@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 from attrs import evolve
@@ -19,6 +21,7 @@ from actors.core.fleet import (
     Lease,
     OwnerReference,
 )
+from actors.core.graph import graph_of, value_of
 from actors.core.health import Roll
 from actors.core.intakes import intake_of
 from actors.core.joins import JoinedIntake
@@ -30,6 +33,7 @@ from actors.core.several import SeveralIntake
 from actors.core.staging import Staged
 from actors.core.stream import differences
 from actors.edge.reader_wire import Arriving, Frames, Part, Piece, Shared, parts_of, report_of
+from actors.ops.inspect.asking import _child
 
 POOL = KindRef(group="x.io", version="v1", kind="Pool", plural="pools")
 SET = KindRef(group="apps", version="v1", kind="ReplicaSet", plural="replicasets")
@@ -384,6 +388,8 @@ def test_a_roll_counts_guests_and_keeps_them_from_whom_it_repairs() -> None:
     assert roll.drop("u5@ns/a")
     assert (roll.sum().as_tuple(), roll.guests, roll.unwell_guests) == ((1, 1, 1), 2, {})
     assert roll.audit() == []
+    roll.guests = 7
+    assert (roll.audit(), roll.guests) == (["Node"], 2)
 
 
 def test_the_records_of_all_parents_have_each_object_once() -> None:
@@ -409,6 +415,25 @@ def test_the_records_of_all_parents_have_each_object_once() -> None:
     fresh.replace(whole)
     assert fresh.guests == records.guests == {B: {State.HEALTHY: 1}, A: {State.HEALTHY: 1}}
     assert (fresh.objects, len(fresh), whole.objects) == (2, 4, 4)
+
+
+def test_the_shell_says_that_a_guest_is_repaired_for_another() -> None:
+    shown_ = [
+        _child(each, 0.0, {"u1"}, set())["repair"] for each in (host(1, A, False), guest(1, B, False), host(2, A, True))
+    ]
+
+    assert shown_ == ["asked", "for another parent", ""]
+
+
+def test_what_is_known_of_guests_goes_onto_tapes_and_comes_back() -> None:
+    store = RecordStore(("Node",), ("Node",))
+    for each in (host(1, A, False), guest(1, B, False)):
+        store.children["Node"].put(each)
+
+    read = value_of(json.loads(json.dumps(graph_of(store))))
+
+    assert isinstance(read, RecordStore)
+    assert (read.tally(), dict(read.children["Node"])) == ((1, 1), dict(store.children["Node"]))
 
 
 def test_the_uid_of_a_guest_is_its_own_and_its_objects_is_known() -> None:
