@@ -171,6 +171,7 @@ def test_a_list_replaces_guests_too_and_counts_objects() -> None:
     assert (done.count, done.missing, intake._slots.guest_count) == (1, 0, 1), (
         "one that cannot be read stays everywhere"
     )
+    assert list(intake._slots.guests) == [("ns", "n")]
     done = intake.replace([], 50, 4.0, refused={})
     assert (done.count, done.missing, intake._slots.guests, intake._slots.guest_count) == (0, 1, {}, 0)
 
