@@ -134,7 +134,7 @@ def child_problems(child: ChildKind, parent: KindRef | None) -> list[Problem]:
 
 def _parents_problems(child: ChildKind) -> Iterator[Problem]:
     if child.parents not in (FIRST, ALL):
-        told = f"found {child.parents!r}, expected {FIRST} or {ALL}{near(child.parents, (FIRST, ALL))}"
+        told = f"found {child.parents!r}, expected {FIRST} or {ALL}{near(str(child.parents), (FIRST, ALL))}"
         yield Problem(("parents",), told)
     elif child.several and len(child.mapping) == 1 and not _may_name_several(child.mapping[0]):
         cure = f"expected {FIRST}, or a second way beside it (an annotation, a field and owner can name several by themselves)"

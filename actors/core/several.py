@@ -227,13 +227,16 @@ class SeveralIntake(JoinedIntake):
     def _settle(self, names: Names, guests: Sequence[Child], now: float) -> bool:
         """These are the guests of the object of that name, and no others; whether that is material to anybody."""
         slots, told = self._slots, False
-        here = {guest.name: None for guest in guests}
-        for name in slots.guests.pop(names, ()):
-            if name not in here:
-                self._forget(slots.find(names[0], name))
-                told = True
-        if here:
-            slots.guests[names] = tuple(here)
+        held, here = slots.guests.get(names, ()), tuple([guest.name for guest in guests])
+        if here != held:
+            for name in held:
+                if name not in here:
+                    self._forget(slots.find(names[0], name))
+                    told = True
+            if here:
+                slots.guests[names] = here
+            else:
+                del slots.guests[names]
         for guest in guests:
             place, matter = slots.find(guest.namespace, guest.name), _matter(guest)
             if place < 0 or slots.uid(place) != guest.uid:

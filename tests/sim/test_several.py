@@ -24,7 +24,7 @@ from actors.fleet import (
     owner,
     parent_kind,
 )
-from actors.insight.collector import Collector
+from actors.insight.collector import Collector, cell_of
 from actors.ops.published import snapshot
 from actors.testing import FleetWorld
 
@@ -279,3 +279,44 @@ def test_a_reconcile_of_ones_own_sees_guests_and_cannot_have_them_repaired() -> 
     assert world.condition("r1", "Ready")["message"].startswith(
         "the fleet's own reconcile raised ValueError: repair: found Node/n1"
     )
+
+
+@pytest.mark.parametrize(
+    "actor", ["watcher/Node", "watcher/Group", "cluster/default/a", "cluster/default/r1", "gateway", "directory"]
+)
+def test_whoever_dies_both_counts_are_right_again_and_nothing_is_repaired_twice(actor: str) -> None:
+    world = world_of(("n1", "a", "r1"), ("n2", "b", "r1"))
+    system = world._sim.system
+    world.report("Node", "n1", False)
+    world.run(1.0)
+    directory = cell_of(system.refs["directory"])
+    assert directory is not None
+    ref = system.refs.get(actor) or directory.children[actor]
+    ref.tell("nonsense")
+    world.report("Node", "n2", False)
+    relabel(world, "n2", rack="r2")
+    world.run(5.0)
+
+    assert [counts(world, group) for group in ("a", "b", "r1", "r2")] == [(1, 0, 1, 0)] * 4
+    assert (sorted(world.repaired), system.store.tally()) == (["n1", "n2"], (2, 2))
+    assert world.why("r1") == world.why("r2") == "other-parent"
+
+
+def test_while_the_first_parent_is_in_quarantine_the_other_counts_on() -> None:
+    world = world_of(("n1", "a", "r1"))
+    directory = cell_of(world._sim.system.refs["directory"])
+    assert directory is not None
+    for _ in range(7):
+        ref = directory.children.get("cluster/default/a")
+        if ref is not None:
+            ref.tell("nonsense")
+        world.run(1.0)
+    assert world.why("a") == "quarantined"
+    world.report("Node", "n1", False)
+    world.run(3.0)
+
+    assert (counts(world, "r1"), world.repaired, world.why("r1", "n1")) == ((1, 0, 1, 0), [], "other-parent")
+    world.run(700.0)
+    world.report("Node", "n1", False)
+    world.run(3.0)
+    assert (counts(world, "a"), world.repaired) == ((1, 0, 1, 0), ["n1"])

@@ -35,6 +35,7 @@ child_kind("v1", "Pod", parent=[label("a")])  # mypy: call-arg
 child_kind("v1", "Pod", parent=["a"], health=condition("Ready"))  # mypy: list-item
 child_kind("v1", "Pod", parent=[label("a")], health="Ready")  # mypy: arg-type
 child_kind("v1", "Pod", parent=[label("a")], health=condition("Ready"), scope="Global")  # mypy: arg-type
+child_kind("v1", "Pod", parent=[label("a"), label("b")], parents="all", health=condition("Ready"))  # mypy: arg-type
 child_kind("v1", "Pod", parent=[label("a")], health=condition("Ready"), heartbeat=40)  # mypy: arg-type
 child_kind("v1", "Pod", parent=[label("a")], health=one_of("status.phase", [1.5]))  # mypy: list-item
 child_kind("v1", "Pod", parent=[label("a")], health=condition("Ready"), fields=["spec.id"])  # mypy: arg-type

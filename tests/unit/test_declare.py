@@ -68,6 +68,9 @@ def test_every_public_name_is_there_and_says_what_it_is() -> None:
         ({"whole": {"item": {"id": "{fields.id}"}}}, "repair.item.id: found {fields.id}, expected one of"),
         ({"parent_kind": parent_kind("x.io/v1", "Pod")}, "the kinds must differ"),
         ({"scope": "Cluster", "parent": [owner()]}, "children[0].parent[0].owner: found an owner reference"),
+        ({"parents": "all", "parent": [owner(), label("p")]}, "children[0].parents: found 'all', expected First or All: did"),
+        ({"parents": True, "parent": [owner(), label("p")]}, "children[0].parents: found True, expected First or All"),
+        ({"parents": "All"}, "children[0].parents: found All, and one way to find a parent, which never names two"),
         # What a file's types say, and no rule of a definition:
         ({"parent_kind": parent_kind("x.io", "Pool")}, "parent.apiVersion: found 'x.io', expected GROUP/VERSION"),
         ({"parent_kind": parent_kind("x.io/v1", "pool")}, "parent.kind: found 'pool', expected a kind in CamelCase"),
