@@ -114,7 +114,7 @@ def reconcile(fleet: FleetDefinition, parent: Parent, children: Children, policy
                        sentence(given_up) if given_up else "")  # fmt: skip
 
     events = _own_conditions(own, conditions)
-    events += _valve_events(conditions, valves, eligible, roll.repairable)
+    events += _valve_events(conditions, valves, eligible, total - roll.guests)
     if given_up:
         if became := conditions.became(EXHAUSTED, "AttemptsSpent"):
             events.append(EventNote(type="Warning", reason=EXHAUSTED, action="GiveUp", note=sentence(given_up)))
