@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -320,3 +321,59 @@ def test_while_the_first_parent_is_in_quarantine_the_other_counts_on() -> None:
     world.report("Node", "n1", False)
     world.run(3.0)
     assert (counts(world, "a"), world.repaired) == ((1, 0, 1, 0), ["n1"])
+
+
+def truth(world: FleetWorld, group: str) -> tuple[int, int, int, int]:
+    """From the nodes themselves: every one that names the group, by whichever label."""
+    nodes = [each.obj for each in world._sim.api.list("nodes.x.io", namespace="default").items]
+    mine = [each for each in nodes if group in (each["metadata"].get("labels") or {}).values()]
+    said = [each.get("status", {}).get("conditions", [{}])[0].get("status") for each in mine]
+    return len(mine), said.count("True"), said.count("False"), len(mine) - said.count("True") - said.count("False")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_people_and_faults_do_all_counts_end_as_the_truth(seed: int) -> None:
+    """Nodes that come, go, flap and change both labels, parents that come and go, streams cut and actors dead meanwhile."""
+    draw = random.Random(seed)
+    world = world_of(("n0", "a", "r1"), ("n1", "a", "r2"), cooldown="1h", debounce="50ms")
+    sim, groups = world._sim, ["a", "b", "r1", "r2"]
+    at_once: list[int] = []
+    guests = deaths = 0
+    sim.backend.on_send.append(lambda call: at_once.append(len(call.items) - len({item.uid for item in call.items})))
+    for _ in range(120):
+        nodes = [each.obj["metadata"]["name"] for each in sim.api.list("nodes.x.io", namespace="default").items]
+        there = [each.obj["metadata"]["name"] for each in sim.api.list("groups.x.io", namespace="default").items]
+        what, node, group = draw.randrange(10), draw.choice(nodes or ["n0"]), draw.choice(groups)
+        labels = {"pool": draw.choice([*groups, None]), "rack": draw.choice([*groups, None])}
+        if what < 3 and nodes:
+            world.report("Node", node, draw.random() < 0.5)
+        elif what < 6 and nodes:
+            relabel(world, node, **labels)
+        elif what == 6 and len(nodes) < 8:
+            names = {key: name for key, name in labels.items() if name is not None}
+            free = next(f"n{number}" for number in range(9) if f"n{number}" not in nodes)
+            world.create("Node", free, labels=names, healthy=draw.choice([True, False, None]))
+        elif what == 7 and nodes:
+            world.delete("Node", node)
+        elif what == 8:
+            (world.delete if group in there else world.create)("Group", group)
+        else:
+            sim.reader.cut(draw.choice(["Node", "Group"]))
+            ref = sim.system.refs.get(draw.choice(["watcher/Node", "gateway", "nobody"]))
+            if ref is not None and deaths < 5 and draw.random() < 0.2:  # a sixth would end the operator
+                ref.tell("nonsense")
+                deaths += 1
+        world.run(draw.choice([0.0, 0.01, 0.1, 1.0, 5.0]))
+        guests += sum(child.guest for child in sim.system.store.children["Node"].values())
+    for group in groups:
+        if not sim.api.has("groups.x.io", group, "default"):
+            world.create("Group", group)
+    world.run(60.0)
+
+    assert {group: counts(world, group) for group in groups} == {group: truth(world, group) for group in groups}
+    repaired = [(repair.uid, repair.key) for repair in sim.backend_model.repairs]
+    assert len(set(repaired)) == len(repaired), "each trouble once"
+    assert not any(at_once), "never two of one child in a call"
+    rows = [child for child in sim.system.store.children["Node"].values() if not child.guest]
+    assert sim.system.store.tally() == (sum(child.unwell for child in rows), len(rows))
+    assert guests > 10, "or it would prove little"
