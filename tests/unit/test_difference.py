@@ -97,3 +97,69 @@ def test_a_plan_is_shown_by_its_differences_with_reasons() -> None:
     assert "name-b" == told["repairs"][0]["child"]
     assert {"field": "healthy", "stands": 3, "wanted": 2} in told["status"]
     assert plan_view(KEY, status(3), [], Plan(status=status(3)), {}, 0.0)["nothing"]
+
+
+def test_a_plan_is_shown_whole() -> None:
+    plan = Plan(
+        status={"healthy": 2}, repairs=(item("a"),), events=(EventNote(type="Warning", reason="TooMany", note="12 of 20"),),
+        look_again_at_s=7.12345,
+    )  # fmt: skip
+
+    assert plan_view(KEY, {"healthy": 3}, ["key-z", "key-y"], plan, {}, 4.0) == {
+        "parent": "ns/c",
+        "nothing": False,
+        "status": [{"field": "healthy", "stands": 3, "wanted": 2}],
+        "repairs": [{"kind": "Node", "child": "a", "why": "incident", "key": "key-a"}],
+        "asked_anew": 1,
+        "asked_already": 0,
+        "taken_back": 2,
+        "events": [{"type": "Warning", "reason": "TooMany", "note": "12 of 20"}],
+        "look_again_in_s": 3.123,
+    }
+
+
+def test_a_look_that_is_due_is_due_now_and_none_is_none() -> None:
+    overdue = plan_view(KEY, {}, [], Plan(status={}, look_again_at_s=3.0), {}, 4.0)
+    never = plan_view(KEY, {}, [], Plan(status={}), {}, 4.0)
+
+    assert (overdue["look_again_in_s"], overdue["nothing"]) == (0.0, True)
+    assert (never["look_again_in_s"], never["status"], never["repairs"], never["events"]) == (None, [], [], [])
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(status={"healthy": 2}), Plan(status={"healthy": 3}, repairs=(item("a"),)),
+        Plan(status={"healthy": 3}, events=(EventNote(type="Normal", reason="X", note=""),)),
+    ],
+    ids=["status", "repairs", "events"],
+)  # fmt: skip
+def test_a_plan_that_changes_one_thing_is_not_nothing(plan: Plan) -> None:
+    assert plan_view(KEY, {"healthy": 3}, [], plan, {}, 0.0)["nothing"] is False
+
+
+def test_a_repair_is_for_a_reason_also_where_no_instant_is_known() -> None:
+    whenever = Child("Node", "ns", "n", "a", 1, KEY, healthy=False)
+    told = plan_view(KEY, {}, [], Plan(status={}, repairs=(item("a"), item("b", retry=True))), {"a": whenever}, 0.0)
+
+    assert [each["why"] for each in told["repairs"]] == ["unhealthy", "incident, and the repair before did not help"]
+
+
+def test_no_more_repairs_are_shown_than_fit_and_all_are_counted() -> None:
+    many = tuple(item(str(number)) for number in range(1001))
+    told = plan_view(KEY, {}, [], Plan(status={}, repairs=many), {}, 0.0)
+
+    assert (len(told["repairs"]), told["asked_anew"]) == (1000, 1001)
+
+
+def test_the_brief_form_has_six_differences_the_shallow_ones_first() -> None:
+    found: dict[str, tuple[Any, Any]] = {
+        "a.b.c": (1, 2), "unhealthySample": ([], ["x"]), "a.b": (None, True), "message": ("a", "b"), "lastTime": (1, 2),
+        "a": ("x" * 40, "y" * 41), "d": (0, 1),
+    }  # fmt: skip
+
+    assert brief(found) == (
+        f"a {'x' * 40} → {'y' * 39}…, d 0 → 1, a.b nothing → True, a.b.c 1 → 2, unhealthySample [] → ['x'], message a → b"
+        " and 1 more"
+    )
+    assert " more" not in brief(dict(list(found.items())[:6]))

@@ -20,9 +20,25 @@ from actors.core.errors import MusterError, Throttled, Unavailable
 from actors.core.graph import Decoder, Encoder, Misshapen, Unplain, graph_of, value_of
 from actors.core.masking import masked_text
 from actors.core.model import Child, ParentKey, Policy, Share
-from actors.core.ports import Objects, Outcome
+from actors.core.ports import Objects, Outcome, StreamChanged
 from actors.core.quantity import Quota
-from actors.core.tape import Begun, Fired, Header, Request, TapeError, Turn, in_words, line_of, read, request_of
+from actors.core.tape import (
+    Begun,
+    Control,
+    Delivered,
+    Ended,
+    Entry,
+    Finished,
+    Fired,
+    Header,
+    Request,
+    TapeError,
+    Turn,
+    in_words,
+    line_of,
+    read,
+    request_of,
+)
 from actors.gateway import GatewaySettings
 from actors.messages import StatusState
 from actors.tree import TreeSettings
@@ -200,6 +216,41 @@ def test_lines_come_back_as_entries_and_a_torn_one_ends_the_tape() -> None:
     assert header == HEADER
     assert list(entries) == [Fired(2.0, 1), turn]
     assert in_words(turn) == "gateway ← CallEnded; x [CallSent]"
+
+
+def objects(*uids: str, replace: bool = False) -> Any:
+    return graph_of(Objects(kind="Node", entries=dict.fromkeys(uids), replace=replace))
+
+
+def stream(*, up: bool, reason: str = "") -> Any:
+    return graph_of(StreamChanged(kind="Node", epoch=1, up=up, reason=reason))
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (Control(1.0, "drain"), "the process: drain"),
+        (Delivered(1.0, "Node", 1, objects("a")), "reader → watcher/Node: 1 object"),
+        (Delivered(1.0, "Node", 1, objects("a", "b")), "reader → watcher/Node: 2 objects"),
+        (Delivered(1.0, "Node", 1, objects(replace=True)), "reader → watcher/Node: 0 objects, which are all"),
+        (Delivered(1.0, "Node", 1, stream(up=True)), "reader → watcher/Node: StreamChanged up"),
+        (Delivered(1.0, "Node", 1, stream(up=False, reason="Gone")), "reader → watcher/Node: StreamChanged down Gone"),
+        (Fired(1.0, 7), "timer 7 fires"),
+        (Begun(1.0, 3, Request("send 2 items")), "call 3 begins: send 2 items"),
+        (Begun(1.0, 3, None), "call 3 begins: given up"),
+        (Ended(1.0, 3, graph_of(Outcome(5, None))), "call 3 ends: well"),
+        (Ended(1.0, 3, graph_of(Outcome(None, Unavailable("503")))), "call 3 ends: Unavailable: 503"),
+        (Ended(1.0, 3, graph_of(Outcome(None, ValueError()))), "call 3 ends: ValueError: "),
+        (Turn(1.0, "gateway", ""), "gateway ← start"),
+        (
+            Turn(1.0, "a", "B", requests=(Request("x"), Request("after 2 s"), Request("y")), facts=("F", "G")),
+            "a ← B; x; y [F, G]",
+        ),
+        (Finished(1.0, "full"), "the tape ends: full"),
+    ],
+)
+def test_an_entry_in_words(entry: Entry, words: str) -> None:
+    assert in_words(entry) == words
 
 
 @pytest.mark.parametrize(

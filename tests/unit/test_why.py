@@ -105,7 +105,7 @@ SHUT: dict[str, Change] = {
     "watcher-down": kind(watcher=DOWN),
     "directory-held": kind(subscribed=False),
     "quarantined": of("", place=PlaceSeen(phase="quarantined", probe_s=1600.0, why="it died six times")),
-    "restarting": both(of("", place=PlaceSeen(phase="down", restart_s=1001.0)), of("", cluster=None)),
+    "restarting": of("", place=PlaceSeen(phase="down", restart_s=1001.0), cluster=None, actor=DOWN),
     "wedged": of("actor", busy_s=NOW_S - 20.0),
     "waking": both(of("", place=PlaceSeen(phase="asleep")), of("", cluster=None)),
     "refilling": of("cluster", missing=("Node",)),
@@ -154,6 +154,98 @@ SHUT: dict[str, Change] = {
 }
 
 
+SAID: dict[str, tuple[str, float | None, float | None, float | None]] = {
+    "ending": ("the operator ends: it drains", None, None, None),
+    "not-listed": ("Node is not listed yet: 403", None, None, None),
+    "no-parent": ("no Cluster of the name ns/c has been seen", None, None, None),
+    "stream-down": ("the stream of Node is down: refused", 998.0, None, None),
+    "stream-quiet": ("nothing has come over the stream of Node for 28 s", 972.0, None, None),
+    "watcher-down": ("the watcher of Node is down: ValueError: no", None, None, None),
+    "directory-held": (
+        "the watcher of Node does not know its actor yet; the directory has 0 messages to read",
+        None,
+        None,
+        None,
+    ),
+    "quarantined": ("it died six times", None, 1600.0, None),
+    "restarting": ("its actor died of ValueError: no", None, 1001.0, None),
+    "wedged": ("its actor has not come back from a message for 20 s", 980.0, None, None),
+    "waking": ("its actor is asleep; there is something to do", None, None, None),
+    "refilling": ("its actor waits for the records of Node", None, None, None),
+    "mail-waiting": ("3 messages wait for its actor", None, None, None),
+    "status-retry": ("the write failed 2 times, last of 503", 990.0, 1003.0, None),
+    "conflict": ("409", 995.0, 1002.0, None),
+    "status-refused": ("422", 995.0, 1002.0, None),
+    "debounce": ("it changed a moment ago; its actor looks at it in 0.50 s", 999.5, 1000.5, None),
+    "status-queued": ("its status waits for a writer", None, None, None),
+    "status-writing": ("its status is being written", 999.0, None, None),
+    "records-skipped": ("1 records killed their reader twice, and are not counted", None, None, None),
+    "overlooked": (
+        "nobody is about to write it, and yet Node is 2 healthy, 1 unhealthy, 0 unknown on record, and the status says 1, 1, 0",
+        None,
+        None,
+        None,
+    ),
+    "command-pause": ("a command holds its repairs", None, 1500.0, None),
+    "paused": ("spec.paused is true: counting goes on, repairs do not", None, None, None),
+    "repair-disabled": ("spec.repair.enabled or the operator's setting is false", None, None, None),
+    "deleting": ("the object is being deleted", None, None, None),
+    "valve": ("1 of 2 need repair, the limit is 0", None, None, None),
+    "own-reconcile": ("the fleet's own reconcile does not want sick repaired now", None, None, None),
+    "watch-behind": ("the stream of Node was down for long: what is known of sick is old", 960.0, None, None),
+    "attempts-spent": ("sick is not well after 5 attempts to repair it", None, None, None),
+    "max-in-flight": ("1 repairs are under way, 1 may be", None, None, None),
+    "cooldown": ("a repair of sick was answered 50 s ago, and it is not well yet", 950.0, 1250.0, None),
+    "not-asked": ("sick is to be repaired, and its actor has not asked for it", None, None, None),
+    "gateway-held": ("the gateway has 1 messages to read", 990.0, None, None),
+    "call-in-flight": ("the call with sick in it left 1.0 s ago", 999.0, 1014.0, None),
+    "same-child": ("an earlier repair of sick is under way", 990.0, None, None),
+    "may-arrive": ("an earlier call with sick in it may still arrive", None, 1010.0, 1010.0),
+    "retry": ("sick was tried 2 times: 503", None, 1004.0, 1004.0),
+    "search": ("the call with sick in it was refused; its parts are sent apart", None, None, 1000.0),
+    "fleet-valve": ("60 of all 100 children need repair, the limit is 50%", None, None, None),
+    "cold-start": ("an earlier process may have spent the quota", 999.0, 1020.0, 1020.0),
+    "throttled": ("the backend asked for a pause", 999.0, 1030.0, 1030.0),
+    "breaker": ("the breaker is open: calls failed", 999.0, 1005.0, 1005.0),
+    "calls-max": ("4 calls are in flight, 4 may be", 999.0, 1010.0, 1000.0),
+    "quota": ("the quota of 2 calls in 10 s is spent", 999.0, 1008.0, 1008.0),
+    "batch-window": ("its batch is being filled", 999.0, 1000.2, 1000.2),
+    "queued": ("0 items leave before it", 999.0, None, 1000.0),
+    "news-waiting": ("1 messages wait at the watcher of Node; news of ns/c may be in them", None, None, None),
+    "converged": (
+        "the status is what the records say, and nobody needs a repair; Node was last heard 2.0 s ago, the others later",
+        None,
+        None,
+        None,
+    ),
+}
+"""By gate, of the case above: its words, since when, until when, and when the call leaves (at 1000 s)."""
+TOLD: dict[str, Any] = {
+    "parent": "ns/c",
+    "child": "",
+    "code": "cooldown",
+    "holds_back": "repairs",
+    "text": "a repair of sick was answered 50 s ago, and it is not well yet",
+    "cure": "time; where repairs do not help, look at the child itself; spec.repair.cooldown shortens the wait",
+    "since_at": 4950.0,
+    "until_at": 5250.0,
+    "expected_at": None,
+    "children": 1,
+    "counting": None,
+    "repairs": {
+        "code": "cooldown",
+        "holds_back": "repairs",
+        "text": "a repair of sick was answered 50 s ago, and it is not well yet",
+        "cure": "time; where repairs do not help, look at the child itself; spec.repair.cooldown shortens the wait",
+        "since_at": 4950.0,
+        "until_at": 5250.0,
+        "expected_at": None,
+        "children": 1,
+    },
+    "news": [{"kind": "Cluster", "age_s": 2.0}, {"kind": "Node", "age_s": 2.0}],
+}
+
+
 def test_every_gate_has_a_case_but_those_of_a_single_child() -> None:
     assert {gate.code for gate in GATES} - {"no-child", "unreported"} == set(SHUT)
 
@@ -169,6 +261,21 @@ def test_what_shuts_a_gate_is_named_by_it(code: str) -> None:
     for at_s in (answer.first.until_s, answer.first.expected_s):
         assert at_s is None or at_s >= NOW_S
     assert answer.first.since_s is None or answer.first.since_s <= NOW_S
+
+
+@pytest.mark.parametrize("code", SHUT)
+def test_what_is_said_of_it(code: str) -> None:
+    """People and run-books go by the words, and by the instants."""
+    first = why(SHUT[code](situation())).first
+
+    assert (first.text, first.since_s, first.until_s, first.expected_s) == SAID[code]
+    assert first.children == (BY_CODE[code].lane is Lane.REPAIRS)
+
+
+def test_an_answer_as_json_is_whole() -> None:
+    told = why(SHUT["cooldown"](situation())).as_json(5000.0)
+
+    assert told == TOLD
 
 
 # What holds together with what: each is behind all that come before it in the table, whatever else is so.
