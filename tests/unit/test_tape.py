@@ -39,7 +39,7 @@ from actors.core.tape import (
     read,
     request_of,
 )
-from actors.gateway import GatewaySettings
+from actors.gateway import BatchGatewayActor, GatewaySettings
 from actors.messages import StatusState
 from actors.tree import TreeSettings
 
@@ -270,3 +270,45 @@ def test_a_line_that_is_no_entry_is_named() -> None:
 
     with pytest.raises(MusterError, match="entry 2 cannot be read"):
         list(entries)
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+def test_a_function_comes_back_with_its_defaults_and_says_where_it_is_from() -> None:
+    original = BatchGatewayActor._give_back
+    form = form_of(original, graph_of)
+    assert form == ["function", "actors.gateway:BatchGatewayActor._give_back", 0, [], [0.0], {"retry": True}]
+
+    again = value_of_form(form, value_of)
+    found = (again.__code__, again.__defaults__, again.__kwdefaults__, again.__module__)
+    assert found == (original.__code__, (0.0,), {"retry": True}, "actors.gateway")
+
+
+def test_a_method_of_a_dict_comes_back_with_the_dict() -> None:
+    table = {"a": 1}
+    form = form_of(table.get, graph_of)
+
+    assert form == ["method", graph_of(table), "get"]
+    assert value_of_form(form, value_of)("a") == 1
+    assert form_of(table.items, graph_of) is None
+    assert form_of([1].pop, graph_of) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        (["method", {"a": 1}, "items"], "a dict has no method items"),
+        (["method", [1], "pop"], "a list has no method pop"),
+        (["method", {"a": 1}, "nothing"], "a dict has no method nothing"),
+        (["function", "actors.gateway:nothing", 0, [], [], {}], "actors.gateway:nothing: there is no such function"),
+        (
+            ["function", "actors.gateway:Nobody.at", 0, [], [], {}],
+            "actors.gateway:Nobody.at: there is no such function",
+        ),
+        (["function", "actors.gateway:BatchGatewayActor._give_back", 1, [], [], {}], "there is no such function"),
+        (["function", "actors.gateway:BatchGatewayActor._give_back", 0, [1], [], {}], "needs other values"),
+    ],
+    ids=str,
+)
+def test_a_function_that_is_not_here_is_refused_by_its_name(form: list[Any], why: str) -> None:
+    with pytest.raises(Misshapen, match=why):
+        value_of_form(form, lambda value: value)
