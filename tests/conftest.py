@@ -12,6 +12,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
+
+# A drawn example has no deadline of its own (200 ms if nobody says so): on a busy machine that is a timed assertion.
+settings.register_profile("muster", deadline=None)
+settings.load_profile("muster")
 
 BENCH = Path(__file__).parents[1] / "bench"
 
