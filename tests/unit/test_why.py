@@ -148,7 +148,7 @@ SHUT: dict[str, Change] = {
     "quota": of("gateway", slot_s=1008.0),
     "batch-window": of("gateway", batch_s=1000.2),
     "queued": lambda s: s,
-    "other-parent": of("", children={GUEST.uid: GUEST}, guests=1),
+    "other-parent": of("", children={GUEST.uid: GUEST}, guests=1, repairers={GUEST.uid: "ns/first"}),
     "news-waiting": both(of("", children={}), of("", cluster=ClusterSeen()), kind(watcher=ActorSeen(mailbox=1))),
     "converged": both(of("", children={}), of("", cluster=ClusterSeen())),
 }
@@ -211,6 +211,7 @@ SAID: dict[str, tuple[str, float | None, float | None, float | None]] = {
     "quota": ("the quota of 2 calls in 10 s is spent", 999.0, 1008.0, 1008.0),
     "batch-window": ("its batch is being filled", 999.0, 1000.2, 1000.2),
     "queued": ("0 items leave before it", 999.0, None, 1000.0),
+    "other-parent": ("guest is counted here, and repaired for ns/first", None, None, None),
     "news-waiting": ("1 messages wait at the watcher of Node; news of ns/c may be in them", None, None, None),
     "converged": (
         "the status is what the records say, and nobody needs a repair; Node was last heard 2.0 s ago, the others later",
