@@ -89,6 +89,7 @@ def test_eight_seconds_end_with_a_summary_in_which_every_promise_was_kept(
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_as_json_there_is_nothing_but_the_document_and_logs_are_kept_on_request(
     environment: dict[str, str], tmp_path: Path
@@ -108,6 +109,7 @@ def test_as_json_there_is_nothing_but_the_document_and_logs_are_kept_on_request(
     }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_operator_that_breaks_the_quota_is_found_out_and_the_logs_are_kept(
     environment: dict[str, str], tmp_path: Path
@@ -192,6 +194,7 @@ def test_its_children_end_when_it_is_killed(environment: dict[str, str], tmp_pat
     assert all_gone(tmp_path)
 
 
+@pytest.mark.long
 def test_a_server_that_ends_midway_is_reported_and_not_judged(environment: dict[str, str], tmp_path: Path) -> None:
     process = started(environment, "--plain")
     until_calls(process)
@@ -206,6 +209,7 @@ def test_a_server_that_ends_midway_is_reported_and_not_judged(environment: dict[
     assert all_gone(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_on_a_terminal_there_is_a_live_view(environment: dict[str, str], tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
