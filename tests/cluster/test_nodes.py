@@ -50,12 +50,13 @@ def account(server: RealApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @contextmanager
 def rebooting() -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
-    """A backend that accepts everything: its URL, and the path and body of each call."""
+    """A backend that accepts everything: its URL, and the path and body of each call, with the instant of its arrival."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            calls.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            calls.append((self.path, {**body, "arrived_s": time.monotonic()}))
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()
@@ -108,6 +109,18 @@ class Kubelets:
                     self.api.merge(f"{LEASES}/{name}", {"spec": {"renewTime": now()}})
 
 
+def allowed(api: Api, pool: str = "workers") -> str:
+    """Why repairs go on, or do not."""
+    conditions = api.do("GET", f"{POOLS}/{pool}").get("status", {}).get("conditions", [])
+    return next((each["reason"] for each in conditions if each["type"] == "RemediationAllowed"), "")
+
+
+def fullest(calls: list[tuple[str, dict[str, Any]]]) -> int:
+    """The most calls that arrived within two seconds."""
+    arrived = [body["arrived_s"] for _, body in calls]
+    return max((sum(first <= each < first + 2.0 for each in arrived) for first in arrived), default=0)
+
+
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
@@ -125,6 +138,7 @@ def test_nodes_are_counted_by_pool_and_those_that_are_ill_or_silent_are_rebooted
 
     options = {
         "fleet": str(EXAMPLE / "fleet.yaml"), "reader": reader, "heartbeat-timeout": "4s", "cold-start": "0s",
+        "quota": "2/2s",
     }  # fmt: skip
     entry = [str(ROOT / "supervisor.py")]
     with (
@@ -152,6 +166,14 @@ def test_nodes_are_counted_by_pool_and_those_that_are_ill_or_silent_are_rebooted
         until(lambda: counts() == (6, 0, 0), 20, "both well")
         api.merge(f"/api/v1/nodes/{names[0]}", {"metadata": {"labels": {"pools.example.com/pool": "gpus"}}})
         until(lambda: (counts(), counts("gpus")) == ((5, 0, 0), (1, 0, 0)), 20, "one has moved")
+
+        for name in names[2:]:  # four of five: that is probably not the nodes
+            kubelets.ready(name, "False")
+        until(lambda: (counts(), allowed(api)) == ((1, 4, 0), "TooManyUnhealthy"), 20, "the valve")
+        rebooted = len(calls)
+        time.sleep(2.0)
+        assert len(calls) == rebooted
+        assert fullest(calls) <= 2, "calls in any two seconds, as the quota says"
         assert operator.lines("stream_down") == [], "the rights are enough"
 
 
