@@ -221,9 +221,7 @@ SAID: dict[str, tuple[str, float | None, float | None, float | None]] = {
     ),
 }
 """By gate, of the case above: its words, since when, until when, and when the call leaves (at 1000 s)."""
-TOLD: dict[str, Any] = {
-    "parent": "ns/c",
-    "child": "",
+_COOLS: dict[str, Any] = {
     "code": "cooldown",
     "holds_back": "repairs",
     "text": "a repair of sick was answered 50 s ago, and it is not well yet",
@@ -232,17 +230,13 @@ TOLD: dict[str, Any] = {
     "until_at": 5250.0,
     "expected_at": None,
     "children": 1,
+}
+TOLD: dict[str, Any] = {
+    "parent": "ns/c",
+    "child": "",
+    **_COOLS,
     "counting": None,
-    "repairs": {
-        "code": "cooldown",
-        "holds_back": "repairs",
-        "text": "a repair of sick was answered 50 s ago, and it is not well yet",
-        "cure": "time; where repairs do not help, look at the child itself; spec.repair.cooldown shortens the wait",
-        "since_at": 4950.0,
-        "until_at": 5250.0,
-        "expected_at": None,
-        "children": 1,
-    },
+    "repairs": _COOLS,
     "news": [{"kind": "Cluster", "age_s": 2.0}, {"kind": "Node", "age_s": 2.0}],
 }
 

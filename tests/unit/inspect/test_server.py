@@ -25,6 +25,7 @@ from actors.ops.inspect.inspection import Inspection
 from actors.ops.inspect.memory import Memory
 from actors.ops.inspect.place import PlaceError, bind, peer, release
 from actors.ops.inspect.protocol import ANSWER_MAX, REQUEST_MAX, answer_line, read_answer, request_line
+from actors.ops.inspect.registry import Args, Caller
 from actors.ops.inspect.server import CONNECTIONS_MAX, ShellServer
 from actors.ops.inspect.stacks import turns_text
 from actors.sim.harness import SimulatedFleet
@@ -437,7 +438,8 @@ def test_health_says_who_is_stuck(stuck: Stuck, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("actors.ops.inspect.looking.LONG_S", 0.0)
     from actors.ops.inspect.looking import health
 
-    checks = {each["check"]: each for each in health(stuck.look, None).value["checks"]}  # type: ignore[arg-type]  # it reads none
+    nothing = Args(values={}, caller=Caller(uid=0, pid=1))
+    checks = {each["check"]: each for each in health(stuck.look, nothing).value["checks"]}
 
     assert checks["workers"]["ok"] is False
     assert "gateway has been in Settings for" in checks["workers"]["detail"]
