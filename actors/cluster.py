@@ -283,7 +283,7 @@ class ClusterActor(Behaviour):
         if self._parent is None or self._missing:
             return None
         now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
-        parent = self._parent if self._target is None else evolve(self._parent, status=self._target)
+        parent = evolve(self._parent, status=self.standing)  # read once
         children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped),
                             behind=self._behind, paused=self._pauses.get(self.key, 0.0) > now.mono_s,
                             override_ends_s=self._override.by(self._parent, now))  # fmt: skip

@@ -23,7 +23,7 @@ from .errors import Undecodable
 from .fleet import Annotation, ChildKind, FieldPath, FleetDefinition, KindRef, Label, Lease, OwnerReference
 from .judging import Reads, fields_of, kept_of, report_of
 from .lines import Line
-from .model import Child, Parent, ParentKey, Record
+from .model import Child, Parent, ParentKey, Record, status_text
 from .override import OVERRIDE
 from .own import parent_fields
 from .parent_spec import read_spec
@@ -204,14 +204,15 @@ class Decoder:
                 name, namespace, uid, version, generation, deleted_at, status, override = found[:8]
                 if not name or not uid:
                     raise ValueError(_UNNAMED)
+                told = status if plain and isinstance(status, dict) else from_wire(fleet, status)
                 parent = Parent(
                     kind=self.kind,
                     key=ParentKey(namespace or "", name),
                     uid=uid,
-                    version=_version(version),
+                    version=(number := _version(version)),
                     generation=generation or 0,
                     spec=read_spec(found[spec_at] if spec_at else None, fleet.spec, override),
-                    status=status if plain and isinstance(status, dict) else from_wire(fleet, status),
+                    status=status_text(number, told),
                     deleting=deleted_at is not None,
                     fields=fields(found) if fields is not None else "",
                 )

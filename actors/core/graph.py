@@ -33,7 +33,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -70,6 +70,16 @@ class Misshapen(MusterError):
     """What was read is not the form of any value, or names something that it must not."""
 
 
+class Plain(Protocol):
+    """An object whose state on a tape is not its fields: what it keeps packed must be masked like everything else."""
+
+    def plain(self) -> dict[str, Any]:
+        """Its state."""
+
+    def of_plain(self, values: dict[str, Any]) -> None:
+        """Take that state on, of a new object."""
+
+
 def trusted(module: str) -> bool:
     """Whether a tape may name things of that module."""
     return any(module.startswith(each) if each.endswith(".") else module == each for each in TRUSTED)
@@ -97,8 +107,10 @@ def class_of(name: str) -> type:
 
 
 def fields_of(value: object) -> dict[str, Any]:
-    """All state of an object: its slots (base classes' first) and its ``__dict__``."""
+    """All state of an object: its slots (base classes' first) and its ``__dict__``; or as it says itself (``plain``)."""
     kind: Any = type(value)
+    if hasattr(kind, "of_plain"):
+        return cast(Plain, value).plain()
     fields = {name: getattr(value, name) for name in _slots_of(kind) if hasattr(value, name)}
     return fields | getattr(value, "__dict__", {})
 
@@ -291,7 +303,10 @@ class Decoder:
 
 
 def fill(value: object, fields: dict[str, Any]) -> None:
-    """Set each field, of frozen objects too."""
+    """Set each field, of frozen objects too; what ``fields_of`` has given."""
+    if hasattr(type(value), "of_plain"):
+        cast(Plain, value).of_plain(fields)
+        return
     for name, each in fields.items():
         object.__setattr__(value, sys.intern(name), each)
 

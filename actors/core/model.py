@@ -10,7 +10,7 @@ import enum
 from typing import Any, NamedTuple
 
 import msgspec
-from attrs import frozen
+from attrs import field, frozen
 
 
 class ParentKey(NamedTuple):
@@ -145,6 +145,22 @@ SILENT = ParentSpec()
 """What most parents' says: nothing. Whoever reads a spec gives this one then, so that comparing two costs nothing."""
 
 
+_Status = dict[str, Any] | bytes
+"""A status, or its text: the version it was seen at, a space, and JSON. That takes 0.8 kB, where the dict takes 4."""
+
+
+def _read(status: _Status) -> dict[str, Any]:
+    if isinstance(status, dict):
+        return status
+    found: dict[str, Any] = msgspec.json.decode(memoryview(status)[status.index(b" ") + 1 :])
+    return found
+
+
+def status_text(version: int, status: dict[str, Any]) -> bytes:
+    """That text."""
+    return b"%d %b" % (version, msgspec.json.encode(status))
+
+
 @frozen(kw_only=True)
 class Parent:
     """One parent: its spec as read, and the status last seen on the server (JSON values, {} where there is none).
@@ -158,9 +174,31 @@ class Parent:
     version: int
     generation: int
     spec: ParentSpec
-    status: dict[str, Any]
+    _status: _Status = field(eq=_read, repr=lambda status: repr(_read(status)))
     deleting: bool = False
     fields: str = ""
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status. Where it is kept as text it is read anew each time, some microseconds: ask once."""
+        return _read(self._status)
+
+    @property
+    def text(self) -> bytes:
+        """Version and status as text: what is kept of a parent that nobody looks at."""
+        if isinstance(self._status, bytes) and self._status.startswith(b"%d " % self.version):
+            return self._status
+        return status_text(self.version, self.status)
+
+    def plain(self) -> dict[str, Any]:
+        """All there is, for a tape: the status in plain values, so that what looks like a credential is masked there."""
+        names = ("kind", "key", "uid", "version", "generation", "spec", "status", "deleting", "fields")
+        return {name: getattr(self, name) for name in names}
+
+    def of_plain(self, values: dict[str, Any]) -> None:
+        """The same, back."""
+        for name, value in values.items():
+            object.__setattr__(self, "_status" if name == "status" else name, value)
 
     @property
     def namespace(self) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any, Self
 
 from .model import Child, Parent, ParentKey, Record, State, fingerprint
+from .parents import Parents
 from .rows import Rows, key_of
 from .texts import GUEST, ILL_WORDS, STATES, child_of, home_of, is_ill, mark_of, packed, uid_in
 
@@ -472,7 +473,7 @@ class RecordStore:
         self.children: dict[str, ChildRecords] = {
             kind: SharedRecords(kind) if kind in shared else ChildRecords(kind) for kind in child_kinds
         }
-        self.parents: dict[ParentKey, Parent] = {}
+        self.parents: MutableMapping[ParentKey, Parent] = Parents()
         self.parents_listed = False  # set by the parents' watcher after its first complete list
 
     def child(self, kind: str, parent: ParentKey, uid: str) -> Child | None:

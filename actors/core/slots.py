@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterator
 
 from .model import Child, Parent, ParentKey, Record
+from .parents import Parents
 from .rows import KEY_BYTES, is_uuid, key_of, uid_of
 from .texts import home_of, packed_other, packed_well
 
@@ -111,7 +112,7 @@ class Slots:
         self._keys = bytearray()
         self._free: list[int] = []
         self._texts: dict[str, str] = {}
-        self._parents: dict[int, Parent] = {}
+        self._parents: Parents[int] = Parents()
         self._since: dict[int, str] = {}
         self._uids: dict[int, str] = {}
 
@@ -185,7 +186,8 @@ class Slots:
             del self.places[home.namespace]
         self.homes[place] = None
         home.group.leave(self.homes)
-        for few in (self._parents, self._since, self._uids):
+        self._parents.pop(place, None)
+        for few in (self._since, self._uids):
             few.pop(place, None)
         self._names[place] = self.heartbeats[place] = ""
         self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)] = bytes(KEY_BYTES)
