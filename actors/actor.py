@@ -24,7 +24,7 @@ from pykka._envelope import Envelope
 from .core.events import ActorCrashed, ActorRestarted, DeadLettered, Fact
 from .core.ports import Cancel, Later, Outcome
 from .core.records import Entry, fingerprint_of
-from .mailbox import Flag, Future, Mailbox, TurnOver, current_dispatcher, using
+from .mailbox import NONE, Flag, Future, Mailbox, TurnOver, current_dispatcher, using
 from .messages import Down, Lane
 
 T = TypeVar("T")
@@ -241,10 +241,10 @@ class Context:
         inbox = self._cell.actor_inbox
         self._cell.dispatcher.submit(pool, call, lambda outcome: inbox.put(Envelope(_Ended(self, reply, outcome))))
 
-    def spawn(self, name: str, factory: Factory, *, supervised_by: Ref | None = None) -> Ref:
-        """Start a cell; I am its supervisor unless another is named."""
+    def spawn(self, name: str, factory: Factory, *, supervised_by: Ref | None = None, small: bool = False) -> Ref:
+        """Start a cell; I am its supervisor unless another is named. ``small``: one of very many, with little mail."""
         with using(self._cell.dispatcher):
-            ref: Ref = Cell.start(name=name, factory=factory, supervisor=supervised_by or self.ref)
+            ref: Ref = Cell.start(name=name, factory=factory, supervisor=supervised_by or self.ref, small=small)
         self.children[name] = ref
         return ref
 
@@ -282,9 +282,10 @@ class Cell(Actor):
 
     def __init__(
         self, *, name: str, factory: Factory, supervisor: Ref | None = None,
-        on_death: Callable[[str], None] = lambda reason: None,
+        on_death: Callable[[str], None] = lambda reason: None, small: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.actor_inbox.expect(few=small)
         self.actor_stopped = Flag()  # type: ignore[assignment]  # no Event: nobody waits for it
         self._actor_ref = ActorRef(self)
         self.name = name
@@ -292,11 +293,10 @@ class Cell(Actor):
         self.ctx: Context | None = None
         self.behaviour: Behaviour | None = None
         self.children: dict[str, Ref] = {}
-        self.skips: frozenset[str] = frozenset()
+        self.skips = NONE
         self.busy_since_s: float | None = None
         self.handled_count = 0
-        self._factory = factory
-        self._supervisor = supervisor
+        self._factory, self._supervisor = factory, supervisor
         self._on_death = on_death  # of a cell without a supervisor: it dies as any pykka actor does
         self.incarnation = 0  # the number of the one that runs, or ran last
         self.started_s = 0.0

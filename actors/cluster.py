@@ -30,7 +30,7 @@ from .core.echo import is_news
 from .core.events import AuditDiffered, LookDeferred, NewsSuppressed, Reconciled, RecordSkipped
 from .core.fleet import FleetDefinition
 from .core.health import Roll
-from .core.model import Item, Now, Parent, ParentKey, Plan, Policy, Record
+from .core.model import Item, Now, Parent, ParentKey, Plan, Policy, Record, status_text
 from .core.override import Override
 from .core.ports import Objects
 from .core.reconcile import BackendView, Children
@@ -414,7 +414,7 @@ class ClusterActor(Behaviour):
         """The next reconcile sees our own last write, whether its echo has come or not."""
         written, parent = answer.written, self._parent
         if written is not None and parent is not None and written.version > parent.version:
-            self._parent = evolve(parent, version=written.version, status=written.status)
+            self._parent = evolve(parent, version=(v := written.version), status=status_text(v, written.status))
 
     def _items_answered(self, message: ItemsAnswered) -> None:
         refused = freed = late = False

@@ -226,7 +226,7 @@ class DirectoryActor(Behaviour):
             self._release(name, "spec")
 
     def _start(self, key: ParentKey, name: str) -> None:
-        ref = self.ctx.spawn(name, self._cluster_factory(key))
+        ref = self.ctx.spawn(name, self._cluster_factory(key), small=True)
         self._entries[name] = _Entry(key, name, ref)
         self._subscribe(key, ref)
 
@@ -315,6 +315,9 @@ class DirectoryActor(Behaviour):
     def _forget(self, entry: _Entry) -> None:
         del self._entries[entry.name]
         self.ctx.children.pop(entry.name, None)
+        if not self._entries:  # an emptied dict keeps its table, of the size that it once had
+            self._entries.clear()
+            self.ctx.children.clear()
         self.ctx.cancel(("restart", entry.name))
         self.ctx.cancel(("probe", entry.name))
         self._nursery.forget(entry.name)

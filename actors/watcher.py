@@ -108,6 +108,8 @@ class WatcherActor(Behaviour, ABC):
         elif isinstance(message, UnsubscribeWanted):
             if self._subscribers.get(message.parent) == message.ref:
                 del self._subscribers[message.parent]
+                if not self._subscribers:
+                    self._subscribers.clear()  # an emptied dict keeps its table, of the size that it once had
             self.ctx.tell(message.ref, LastMail(kind=self.kind))
         elif isinstance(message, StreamChanged):
             if message.epoch == self.ctx.incarnation:

@@ -110,7 +110,7 @@ def fields_of(value: object) -> dict[str, Any]:
     """All state of an object: its slots (base classes' first) and its ``__dict__``; or as it says itself (``plain``)."""
     kind: Any = type(value)
     if hasattr(kind, "of_plain"):
-        return cast(Plain, value).plain()
+        return cast("Plain", value).plain()
     fields = {name: getattr(value, name) for name in _slots_of(kind) if hasattr(value, name)}
     return fields | getattr(value, "__dict__", {})
 
@@ -305,7 +305,7 @@ class Decoder:
 def fill(value: object, fields: dict[str, Any]) -> None:
     """Set each field, of frozen objects too; what ``fields_of`` has given."""
     if hasattr(type(value), "of_plain"):
-        cast(Plain, value).of_plain(fields)
+        cast("Plain", value).of_plain(fields)
         return
     for name, each in fields.items():
         object.__setattr__(value, sys.intern(name), each)

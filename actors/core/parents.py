@@ -1,4 +1,4 @@
-"""Parents as they are kept while nobody looks at them: in few objects, of which a write makes only one anew, and that a large one.
+"""Parents as they are kept while nobody looks: in few objects, of which a write makes only one anew, and that a large one.
 
 Ten thousand actors that wake together write ten thousand statuses, and each comes back as a new record. Small objects of such
 records would lie between those of the actors, and hold the memory around them when the actors have gone to sleep again: the

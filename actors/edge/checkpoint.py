@@ -10,6 +10,7 @@ Actors are kept in a list of their own and referred to by URN, so that no form i
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from types import FunctionType
@@ -25,7 +26,7 @@ from ..mailbox import Dispatcher, Future, Mailbox, using
 from ..tree import System
 
 _OWN = ("actor_urn", "actor_inbox", "actor_stopped", "_actor_ref", "dispatcher")  # made anew with the cell
-_LANES = ("_control", "_objects", "_ordinary")
+_LANES = ("_control", "_objects")
 _FLAGS = ("closed", "held", "refuses_asks", "_round_end")
 _TREE = ("refs", "store", "ledger", "fleet_valve", "behind", "pauses", "end", "stopped", "overdue")
 # Functions from there tell the process something (drained, cancel a timer): in a replay nobody listens.
@@ -117,7 +118,10 @@ class _Capture:
             "busy": inbox._idle.locked(),  # noqa: SLF001  at rest, nobody takes or frees it
             "owned": inbox.actor is cell,
             "arrivals": int(re.findall(r"\d+", repr(inbox._arrivals))[0]),  # noqa: SLF001  a count tells it in no other way
-            "inbox": {name: encode(getattr(inbox, name)) for name in (*_LANES, *_FLAGS)},
+            "inbox": {
+                **{name: encode(getattr(inbox, name)) for name in (*_LANES, *_FLAGS)},
+                "_ordinary": encode(deque(inbox._ordinary)),  # noqa: SLF001  of whichever kind it is
+            },
             "state": {name: encode(value) for name, value in own.items()},
         }
 

@@ -191,6 +191,22 @@ def test_ordinary_mail_of_a_held_actor_is_bounded_and_drops_the_oldest(stage: St
     assert sum(fact.reason == "overflow" for fact in stage.world.seen(DeadLettered)) == 5
 
 
+def test_a_small_mailbox_keeps_the_order_and_the_bound(stage: Stage) -> None:
+    """One of very many actors: a list where others have a deque, and nothing else differs."""
+    log: list[Any] = []
+    with using(stage.world):
+        ref = Cell.start(name="small", factory=lambda ctx: Recorder(ctx, log), supervisor=stage.ref, small=True)
+    stage.world.settle()
+    ref.tell("raise")
+    stage.world.settle()
+    for n in range(HELD_MESSAGES_MAX + 5):
+        ref.tell(n)
+    ref.tell(Resume())
+    stage.world.settle()
+
+    assert log == [("start", 1), ("start", 2), *range(5, HELD_MESSAGES_MAX + 5)]
+
+
 def test_a_monitor_hears_of_a_death_and_of_one_that_is_past(stage: Stage) -> None:
     """Checklist S9: exactly one Down, immediately if it is down already."""
     heard: list[Down] = []
