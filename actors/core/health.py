@@ -16,6 +16,8 @@ from .records import Shelf
 from .rows import key_of
 from .texts import GUEST, STATES, UNWELL, child_of, home_of, mark_of, packed, same_matter, uid_in
 
+_HEALTHY, _UNHEALTHY = State.HEALTHY, State.UNHEALTHY  # an enum's member costs a look-up of its own at each change
+
 
 @define
 class Counts:
@@ -32,9 +34,9 @@ class Counts:
 
     def add(self, state: State, step: int) -> None:
         """``step`` (+1 or -1) more children are in ``state``."""
-        if state is State.HEALTHY:
+        if state is _HEALTHY:
             self.healthy += step
-        elif state is State.UNHEALTHY:
+        elif state is _UNHEALTHY:
             self.unhealthy += step
         else:
             self.unknown += step
@@ -70,18 +72,23 @@ class Roll:
         """The same for who is packed already. Only of who is ill a record is made."""
         shelf, mark = self._shelves[kind], mark_of(text)
         before = shelf.rows.put(key, text) if self._coming is None else shelf.rows.get(key)
-        if before is not None:
-            if same_matter(before, text):  # silent, heard, silent again is another matter: the heartbeat differs
+        if before is None:
+            self.guests += mark >= GUEST
+            self.counts[kind].add(STATES[mark], +1)
+        else:
+            was = mark_of(before)
+            if was == mark and same_matter(
+                before, text
+            ):  # silent, heard, silent again is another matter: the heartbeat differs
                 if UNWELL[mark]:
                     self._note(child_of(kind, shelf.parent, key, text))
                 return False
-            was = mark_of(before)
-            self.counts[kind].add(STATES[was], -1)
+            if (state := STATES[mark]) is not (old := STATES[was]):
+                counts = self.counts[kind]
+                counts.add(old, -1)
+                counts.add(state, +1)
             if UNWELL[was] and not UNWELL[mark]:
                 (self.eligible if mark < GUEST else self.unwell_guests).pop(uid_in(key, before), None)
-        elif mark >= GUEST:
-            self.guests += 1
-        self.counts[kind].add(STATES[mark], +1)
         if UNWELL[mark]:
             self._note(child_of(kind, shelf.parent, key, text))
         return True

@@ -93,7 +93,7 @@ class Intake:
             matter = _matter(record)
         names = slots.places.get(record.namespace)
         place = NOWHERE if names is None else names.get(record.name, NOWHERE)
-        known = place >= 0 and (slots.matters[place] == matter or slots.uid(place) == record.uid)
+        known = place >= 0 and (slots.matters[place] == matter or slots.holds(place, record.uid))
         if version <= (slots.versions[place] if known else self.version):
             return False
         self.version = max(self.version, version)
@@ -370,15 +370,17 @@ class Intake:
         if moved:
             slots.move(place, self._group(record.parent).home(record.namespace))
             self._tidy(old.group)
-        group = slots.home(place).group
+        group = slots.home(place).group if moved else old.group
         if silent and moved:  # only a report ends it; but under another parent it is by that one's timeout
             silent = SILENT * (self._deadline(place, group.timeout_s) <= now)
         slots.marks[place] |= silent
         if not moved and (slots.marks[place] | LIVE) == (mark | LIVE) and slots.since(place) == since:
             return False
-        if not silent:
+        if not silent and group.timeout_s is not None:
             self._check(group, self._deadline(place, group.timeout_s))
-        self._tell(place)
+        if not self._replace:  # as in ``_tell``, of a child
+            key, text = slots.row(place)
+            self._changes.rows[key] = group.parent, text
         return True
 
     def _forget(self, place: int) -> None:

@@ -269,11 +269,11 @@ class ChildRecords(Children):
     def enter(self, key: bytes, row: Row) -> ParentKey | None:
         """Enter or replace; whose it was, ``NOBODY`` where it was not there."""
         parent, text = row
-        shelf = self._shelf(key)
-        if shelf is not None and shelf.parent == parent:
-            before = shelf.rows.put(key, text)
-            self.ill += is_ill(text) - (before is not None and is_ill(before))
+        here = self._by_parent.get(parent)
+        if here is not None and (before := here.rows.put(key, text, new=False)) is not None:  # whose it was: nearly all
+            self.ill += is_ill(text) - is_ill(before)
             return parent
+        shelf = self._shelf(key)
         self.ill += is_ill(text)
         if shelf is not None:
             before = shelf.rows.pop(key)

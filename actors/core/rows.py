@@ -17,23 +17,26 @@ from hashlib import blake2b
 from typing import Self
 from zlib import crc32
 
-__all__ = ["KEY_BYTES", "Rows", "is_uuid", "key_of", "uid_of"]
+__all__ = ["KEY_BYTES", "UUID_LETTERS", "Rows", "is_uuid", "key_of", "uid_of"]
 
 _BUCKET_ROWS = 24
 """On average, at most. Larger ones cost time on each change (they are copied), smaller ones memory (50 B a bucket)."""
 KEY_BYTES = 16
+UUID_LETTERS = 36
+_TEXT_AT = KEY_BYTES + 1
+"""From a row's beginning to that of its text, where its length is one byte."""
 _LONG = 127
 """A length from here on takes three more bytes, of seven bits each: no byte of a length is beyond ASCII either."""
 
 
-def is_uuid(uid: str, key: bytes) -> bool:
+def is_uuid(uid: str, key: bytes | bytearray) -> bool:
     """Whether ``uid_of(key)`` is that uid, of which ``key`` is the key: so it is for all that an API server makes."""
     return uid[8::5][:4] == "----" and uid.replace("-", "") == key.hex()
 
 
 def key_of(uid: str) -> bytes:
     """16 bytes for that uid, the same ones always: its own where it is a UUID (RFC 9562), else a digest."""
-    if len(uid) == 36:
+    if len(uid) == UUID_LETTERS:
         try:
             key = bytes.fromhex(uid.replace("-", ""))
         except ValueError:
@@ -80,28 +83,43 @@ class Rows:
     def get(self, key: bytes) -> bytes | None:
         """The text of that key."""
         buckets = self._buckets
-        bucket = buckets[_number(key) & (len(buckets) - 1)]
+        bucket = buckets[crc32(key) & (len(buckets) - 1)]
         at = bucket.find(key)
         if at < 0:
             return None
+        start = at + _TEXT_AT
+        size = bucket[start - 1]
+        if size < _LONG:
+            return bucket[start : start + size]
         start, end = _text(bucket, at)
         return bucket[start:end]
 
-    def put(self, key: bytes, text: bytes) -> bytes | None:
-        """Enter or replace; the text before."""
-        number = _number(key) & (len(self._buckets) - 1)
-        bucket = self._buckets[number]
+    def put(self, key: bytes, text: bytes, *, new: bool = True) -> bytes | None:
+        """Enter or replace; the text before. Not ``new``: what is not here is not entered either.
+
+        In one piece, as ``get``: calls of the functions below, which say what is done, cost as much as what they do.
+        """
+        buckets = self._buckets
+        number = crc32(key) & (len(buckets) - 1)
+        bucket = buckets[number]
         at = bucket.find(key)
         if at < 0:
-            self._buckets[number] = b"".join((bucket, key, _length(text), text))
-            self._count += 1
-            if self._count > _BUCKET_ROWS * len(self._buckets):
-                self.fill(self.items(), self._count)
+            if new:
+                buckets[number] = b"".join((bucket, key, _length(text), text))
+                self._count += 1
+                if self._count > _BUCKET_ROWS * len(buckets):
+                    self.fill(self.items(), self._count)
             return None
-        start, end = _text(bucket, at)
+        start = at + _TEXT_AT
+        size = bucket[start - 1]
+        end = start + size
+        if size >= _LONG:
+            start, end = _text(bucket, at)
         before = bucket[start:end]
         if before != text:
-            self._buckets[number] = b"".join((bucket[: at + KEY_BYTES], _length(text), text, bucket[end:]))
+            size = len(text)
+            length = _SHORT[size] if size < _LONG else _length(text)
+            buckets[number] = b"".join((bucket[: at + KEY_BYTES], length, text, bucket[end:]))
         return before
 
     def pop(self, key: bytes) -> bytes | None:

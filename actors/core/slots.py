@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from .model import Child, Parent, ParentKey, Record
 from .parents import Parents
-from .rows import KEY_BYTES, is_uuid, key_of, uid_of
+from .rows import KEY_BYTES, UUID_LETTERS, is_uuid, key_of, uid_of
 from .texts import home_of, packed_other, packed_well
 
 __all__ = ["HEALTH", "LIVE", "NOWHERE", "SILENT", "Group", "Home", "Slots", "matter_of"]
@@ -78,13 +78,14 @@ class Group:
 
 
 class Home:
-    """Where a child belongs: its parent's group, and its namespace."""
+    """Where a child belongs: its parent's group, and its namespace; ``own``: which is the parent's."""
 
-    __slots__ = ("group", "namespace")
+    __slots__ = ("group", "namespace", "own")
 
     def __init__(self, group: Group, namespace: str) -> None:
         self.group = group
         self.namespace = namespace
+        self.own = namespace == home_of(group.parent)
 
 
 def matter_of(uid: str, parent: ParentKey | None, healthy: bool | None, since: str) -> int:
@@ -199,6 +200,13 @@ class Slots:
         """Whose place it is."""
         return self._uids.get(place) or uid_of(bytes(self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)]))
 
+    def holds(self, place: int, uid: str) -> bool:
+        """Whether it is that uid's place: as ``uid``, without making a text of the key."""
+        other = self._uids.get(place)
+        if other is not None:
+            return other == uid
+        return len(uid) == UUID_LETTERS and is_uuid(uid, self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)])
+
     def name(self, place: int) -> tuple[str, str]:
         """Namespace and name."""
         return self.home(place).namespace, self._names[place]
@@ -242,12 +250,12 @@ class Slots:
             self.home(place),
             self.marks[place],
         )
-        name, version, space = self._names[place], self.versions[place], home.namespace
-        if mark & (HEALTH | SILENT) == _WELL and space == home_of(home.group.parent) and place not in self._uids:
+        name, version, uid = self._names[place], self.versions[place], self._uids.get(place, "")
+        if mark & (HEALTH | SILENT) == _WELL and home.own and not uid:
             return key, packed_well(name, version)
         how = (mark & HEALTH) + len(_HEALTHY) * bool(mark & SILENT)
-        since, heartbeat = self._since.get(place, ""), self._last_beat(place)
-        return key, packed_other(name, version, how, since, heartbeat, space, self._uids.get(place, ""))
+        heartbeat = self._last_beat(place) if mark & SILENT else ""
+        return key, packed_other(name, version, how, self._since.get(place, ""), heartbeat, home.namespace, uid)
 
     def _last_beat(self, place: int) -> str:
         """The heartbeat's text where it names an incident."""

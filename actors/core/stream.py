@@ -161,6 +161,7 @@ class Stream:
         self._told_up: bool | None = None
         self._behind_since_s: float | None = None
         self._told: dict[str, str] = {}
+        self._gathering = False  # mail waits for the next chunk's
 
     # --- what to do ---
 
@@ -237,9 +238,13 @@ class Stream:
         if self._staged is None:
             self._up(now)
 
-    def feed(self, chunk: bytes, now: float) -> None:
-        """Bytes of the watch: all complete lines of one chunk become one mail."""
+    def feed(self, chunk: bytes, now: float, *, more: bool = False) -> None:
+        """Bytes of the watch: all complete lines of one chunk become one mail; with ``more``, together with the next one's.
+
+        So does whatever ends the stream, or a ``tick``: nothing waits for a chunk that does not come.
+        """
         skipped = self._cutter.skipped
+        self._gathering = more
         self.lines(self._cutter.feed(chunk), now)
         if self._cutter.skipped > skipped:
             self._tell_refused(f"{self.kind} (watch line)", f"longer than {LINE_BYTES_MAX} bytes")
@@ -251,10 +256,14 @@ class Stream:
                 break
             if line:
                 self._line(line, now)
-        self._flush()
+        if not self._gathering:
+            self._flush()
 
     def ended(self, now: float, error: ApiError | None = None) -> None:
         """The request is over: refused, cut, or ended as agreed (``error`` None). Our own reason to end it goes first."""
+        if self._gathering:
+            self._gathering = False
+            self._flush()
         cut, fault = self._cut, self._fault
         error = cut.error if cut is not None else fault if fault is not None else error
         streamed, opened_s = self._staged is not None and isinstance(self._action, Watch), self._opened_s

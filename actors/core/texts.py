@@ -31,7 +31,7 @@ __all__ = [
 _HEALTHY = (None, True, False)
 GUEST = 2 * len(_HEALTHY)
 """Marks from here on are guests'."""
-_LINES = 7
+_FEW, _LINES = 2, 7
 _INSTANT_MAX = 256
 """An instant has 35 characters at most (RFC 3339, nanoseconds and all). Who writes a book there gets its beginning."""
 
@@ -82,31 +82,34 @@ def _with_kept(text: bytes, fields: str, quiet: str) -> bytes:
 
 def child_of(kind: str, parent: ParentKey | None, key: bytes, text: bytes) -> Child:
     """The child of that text."""
-    name, version, *more = text.decode("ascii").split("\n")
-    home = home_of(parent)
-    if not more:
-        return Child(kind, home, _unescaped(name), uid_of(key), int(version), parent, True)
-    mark, since, heartbeat, namespace, *kept, uid = more
-    how, healthy = divmod(int(mark), len(_HEALTHY))
-    fields = quiet = ""
+    words = text.decode("ascii").split("\n")
+    if b"\\" in text:
+        words = [_unescaped(word) for word in words]
+    if len(words) == _FEW:
+        return Child(kind, home_of(parent), words[0], uid_of(key), int(words[1]), parent, True)
+    name, version, how, since, heartbeat, namespace, *kept, uid = words
+    mark, fields, quiet = int(how), "", ""
     if kept:
         version, _, quiet = version.partition(" ")
-        fields, quiet = _unescaped(kept[0]), _unescaped(quiet)
+        fields = kept[0]
     return Child(
-        kind, _unescaped(namespace), _unescaped(name), _unescaped(uid) or uid_of(key), int(version), parent,
-        _HEALTHY[healthy], _unescaped(since), _unescaped(heartbeat), bool(how & 1), fields, quiet, how > 1,
+        kind, namespace, name, uid or uid_of(key), int(version), parent, _MARKS[mark].healthy, since, heartbeat,
+        _MARKS[mark].silent, fields, quiet, mark >= GUEST,
     )  # fmt: skip
 
 
 def mark_of(text: bytes) -> int:
     """The part of a text that says how the child is; see ``STATES`` and what follows it."""
-    parts = text.split(b"\n", 3)
-    return int(parts[2]) if len(parts) > 2 else _WELL
+    at = text.find(b"\n", text.find(b"\n") + 1) + 1
+    if not at:
+        return _WELL
+    mark, more = text[at] - _ZERO, text[at + 1]  # two digits at most: no list of parts is made for them
+    return mark if more == _NEWLINE else 10 * mark + more - _ZERO
 
 
 def is_ill(text: bytes) -> bool:
     """Whether a repair may be wanted."""
-    return text.split(b"\n", 3)[2:3] in _ILL
+    return ELIGIBLE[mark_of(text)]
 
 
 def same_matter(text: bytes, other: bytes) -> bool:
@@ -117,6 +120,7 @@ def same_matter(text: bytes, other: bytes) -> bool:
 
 
 _WELL = _HEALTHY.index(True)
+_ZERO, _NEWLINE = b"0\n"
 _MARKS = [
     Child("", "", "", "", 0, None, healthy, "", "", silent, "", "", guest)
     for guest in (False, True) for silent in (False, True) for healthy in _HEALTHY
@@ -127,8 +131,7 @@ UNWELL = [child.unwell for child in _MARKS]
 """By mark: whether it is in trouble, whoever repairs it."""
 ELIGIBLE = [child.eligible for child in _MARKS]
 """By mark: whether a repair may be wanted."""
-_ILL = tuple([b"%d" % mark] for mark, eligible in enumerate(ELIGIBLE) if eligible)
-ILL_WORDS = tuple(b"\n%b\n" % mark for (mark,) in _ILL)
+ILL_WORDS = tuple(b"\n%d\n" % mark for mark, eligible in enumerate(ELIGIBLE) if eligible)
 """One of these is in the text of everybody of whom a repair may be wanted (and in some others')."""
 
 

@@ -7,6 +7,7 @@ The status line and the headers, TLS, proxies and timeouts stay urllib3's.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from io import BufferedReader
 
@@ -14,10 +15,15 @@ import urllib3
 
 from ..core.lines import ChunkedLines
 
-__all__ = ["chunked_body", "pieces"]
+__all__ = ["GATHER_S", "Flood", "chunked_body", "pieces"]
 
 PIECE_BYTES = 64 * 1024
 """Read at once. Larger reads cost more through TLS (RUNTIME: 256 kB 18.7 µs an event, 64 kB 5.0)."""
+GATHER_S = 0.02
+"""For how long the mail of a flood gathers: a fifth of a parent's quiet time. (CPU s for 100,000 changes,
+in turns in one run: 0 s 3.85, 5 ms 3.53, 20 ms 3.08, 50 ms 2.71.)"""
+_LARGE_BYTES = 16 * 1024
+"""A piece so large was not alone: a whole record of TLS, or some events."""
 
 
 def chunked_body(response: urllib3.BaseHTTPResponse) -> BufferedReader | None:
@@ -40,3 +46,28 @@ def pieces(response: urllib3.BaseHTTPResponse, file: BufferedReader | None, line
         if not piece:
             raise ConnectionResetError("the connection ended inside the body")
         yield piece
+
+
+class Flood:
+    """Tells when what has come of a body may wait for more that is here already: never for what is not.
+
+    Many small pieces of mail cost more than few large ones: each is a turn of the watcher, a message to each parent that it
+    concerns, a turn of each of those, and the interpreter's lock handed over every time.
+    """
+
+    def __init__(self, file: BufferedReader | None) -> None:
+        self._poll = None
+        self._since_s: float | None = None
+        if file is not None and hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(file.fileno(), select.POLLIN)
+
+    def goes_on(self, piece: bytes, now: float) -> bool:
+        """Whether the mail of ``piece``, read at ``now``, may wait for that of the next. Costs a system call where it may."""
+        if len(piece) < _LARGE_BYTES or self._poll is None or not self._poll.poll(0):
+            self._since_s = None
+        elif self._since_s is None:
+            self._since_s = now
+        elif now - self._since_s >= GATHER_S:
+            self._since_s = None
+        return self._since_s is not None

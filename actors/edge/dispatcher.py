@@ -29,7 +29,10 @@ from ..actor import Cell, Wedged
 from ..core.events import ActorWedged
 from ..core.ports import Cancel, Facts, Outcome
 from ..mailbox import Future, Lock, Mailbox, using
+from .clock import SystemClock
 from .gate import Gate, Job, Lane, Tap, Timer, message_name
+
+__all__ = ["GATE_LOOK_S", "LEAKED_MAX", "POOLS", "WATCHDOG_PERIOD_S", "SystemClock", "ThreadDispatcher", "WedgedError"]
 
 LEAKED_MAX = 3  # threads that never came back, before the process is better started anew (RELIABILITY S10)
 WATCHDOG_PERIOD_S = 1.0
@@ -40,18 +43,6 @@ POOLS = {"backend": 16, "status": 8, "events": 1}
 
 class WedgedError(RuntimeError):
     """A thread never came back from a message."""
-
-
-class SystemClock:
-    """The real time."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Unix seconds."""
-        return time.time()
 
 
 class ThreadDispatcher:

@@ -31,8 +31,8 @@ from ..core.lines import ChunkedLines
 from ..core.model import ParentKey
 from ..core.ports import Clock, Facts, Objects, Random, StreamChanged
 from ..core.stream import MARGIN_S, PAGE_ITEMS, PAGE_S, WATCH_S, ListPage, Pause, Stream, Watch, differences
-from .body import chunked_body, pieces
-from .dispatcher import SystemClock
+from .body import Flood, chunked_body, pieces
+from .clock import SystemClock
 from .kube import KubeClient, wall_s
 
 __all__ = ["KubeReader"]
@@ -339,11 +339,13 @@ class KubeReader:
                 date_s = wall_s(response.headers.get("Date"))
                 stream.opened(self._clock.now(), date_s, None if file is None else lines)
             self._wanted.set()
+            flood = Flood(file)
             for chunk in pieces(response, file, lines):
                 with each.lock:
                     if run.over or each.broken is not None:
                         return
-                    stream.feed(chunk, self._clock.now())
+                    now = self._clock.now()
+                    stream.feed(chunk, now, more=flood.goes_on(chunk, now))
                     self._fed(each)
                     if stream.should_end(self._clock.now()):
                         return

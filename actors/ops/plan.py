@@ -32,7 +32,7 @@ from ..core.ports import Clock
 from ..core.reconcile import BackendView, Children
 from ..core.repairs import Repairs
 from ..core.stream import PAGE_ITEMS, PAGE_S
-from ..edge.dispatcher import SystemClock
+from ..edge.clock import SystemClock
 from ..edge.kube import KubeClient
 from ..edge.settings_load import Loaded
 from .exit_codes import ExitCode

@@ -32,7 +32,7 @@ from .. import __version__
 from ..core.events import Fact
 from ..core.fleet import FleetDefinition
 from ..core.ports import Clock, Facts
-from ..edge.dispatcher import SystemClock
+from ..edge.clock import SystemClock
 from ..edge.settings import TABLE, Settings
 from ..edge.settings_load import Loaded, require_backend
 from .exit_codes import ExitCode

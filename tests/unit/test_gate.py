@@ -81,11 +81,11 @@ def test_a_planted_slowdown_fails_the_gate(gate: ModuleType, monkeypatch: pytest
     before = gate.feed_figures(100)
 
     class Slower(Stream):
-        def feed(self, chunk: bytes, now: float) -> None:
+        def feed(self, chunk: bytes, now: float, *, more: bool = False) -> None:
             for _ in chunk.split(b"\n"):
                 for _ in range(12):
                     pass
-            super().feed(chunk, now)
+            super().feed(chunk, now, more=more)
 
     monkeypatch.setattr(gate, "Stream", Slower)
     verdict = gate.compare(before, gate.feed_figures(100))
@@ -100,10 +100,10 @@ def test_a_second_parse_of_each_line_fails_the_gate(gate: ModuleType, monkeypatc
     decode = msgspec.json.Decoder().decode
 
     class Twice(Stream):
-        def feed(self, chunk: bytes, now: float) -> None:
+        def feed(self, chunk: bytes, now: float, *, more: bool = False) -> None:
             for line in chunk.splitlines():
                 decode(line)
-            super().feed(chunk, now)
+            super().feed(chunk, now, more=more)
 
     monkeypatch.setattr(gate, "Stream", Twice)
     verdict = gate.compare(before, gate.feed_figures(100))

@@ -118,3 +118,13 @@ def test_a_walk_bears_that_its_owner_writes() -> None:
         rows.pop(key)
 
     assert len([first, *walk]) == 60
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), TEXTS)), st.integers(0, 40), TEXTS)
+def test_who_is_not_new_is_replaced_only_where_he_is(before: list[tuple[int, bytes]], n: int, text: bytes) -> None:
+    rows, model = Rows(), dict(before)
+    for number, each in before:
+        rows.put(KEYS[number], each)
+
+    assert rows.put(KEYS[n], text, new=False) == model.get(n)
+    assert (rows.get(KEYS[n]), len(rows)) == (text if n in model else None, len(model))

@@ -231,3 +231,13 @@ def test_all_that_matters_has_a_part_in_the_number() -> None:
 
     assert matter_of(**given) == matter_of(**dict(given))
     assert len({matter_of(**{**given, **change}) for change in ({}, *others)}) == 7
+
+
+@pytest.mark.parametrize("uid", ["u1", UID, UID.upper(), "00000000-0000-0000-0000-000000000001"])
+def test_a_place_holds_its_own_uid_only(uid: str) -> None:
+    bench = Bench()
+    place = bench.add(child(uid=uid))
+    others = {UID, UID.upper(), UID.replace("-", ""), f"{UID}-", UID[:-1] + "1", "u1", "u2", ""} - {uid}
+
+    assert bench.slots.holds(place, uid)
+    assert not any(bench.slots.holds(place, other) for other in others)
