@@ -14,6 +14,7 @@ way of most events; all others by one that is made of ``judging``'s. Parents' sp
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -35,8 +36,9 @@ __all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec"]
 
 _Values = Callable[[Any], tuple[Any, ...]]
 _Read = Callable[[Any], tuple[Record, Claims]]
-_Maker = Callable[[_Values], _Read]
-"""A reader of records is made when all paths are known, of the function that gets their values."""
+_Maker = Callable[[_Values, _Values], _Read]
+"""A reader of records is made when all paths are known, of the function that gets their values; and of one that does so where
+nothing on the way is missing (AttributeError where it is), for who saves a call at each event."""
 _CHANGES = frozenset(("ADDED", "MODIFIED", "DELETED"))
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 _CLAIMS_MAX = 16_384
@@ -146,7 +148,7 @@ class Decoder:
             make = self._any_child_reader(self._child, paths)
         model = struct(kind, frozen(self._tree))
         places = [place(self._tree, path) for path in paths]
-        self._record = make(getter(places))
+        self._record = make(getter(places), attrgetter(*places))
         self._version_of = getter([places[3], place(self._tree, ("metadata", "annotations"))])
         self._objects = msgspec.json.Decoder(model)
         self._decode: Callable[[Line], Any] = msgspec.json.Decoder(event_of(model)).decode
@@ -198,7 +200,7 @@ class Decoder:
         spec_at = reads.want(own, Any) if own is not None else 0
         fields = kept_of(parent_fields(fleet), own or (), spec_at, reads)
 
-        def make(values: _Values) -> _Read:
+        def make(values: _Values, _fast: _Values) -> _Read:
             def record(obj: Any) -> tuple[Record, Claims]:
                 found = values(obj)
                 name, namespace, uid, version, generation, deleted_at, status, override = found[:8]
@@ -241,9 +243,12 @@ class Decoder:
         kind, condition, parents, read_parent = self.kind, health.condition, self._parents, self._reads_of(child)
         beats, owned = isinstance(health.heartbeat, str) and bool(health.heartbeat), self._owned
 
-        def make(values: _Values) -> _Read:
+        def make(values: _Values, fast: _Values) -> _Read:
             def record(obj: Any) -> tuple[Record, Claims]:
-                found = values(obj)
+                try:
+                    found = fast(obj)
+                except AttributeError:
+                    found = values(obj)
                 name, namespace, uid, version, healthy, heartbeat, conditions, owners = found[:8]
                 if not name or not uid:
                     raise ValueError(_UNNAMED)
@@ -287,7 +292,7 @@ class Decoder:
         report, more = report_of(child.health, reads), fields_of(child, reads)
         kind, owned, read_parent = self.kind, self._owned, self._reads_of(child)
 
-        def make(values: _Values) -> _Read:
+        def make(values: _Values, _fast: _Values) -> _Read:
             def record(obj: Any) -> tuple[Record, Claims]:
                 found = values(obj)
                 name, namespace, uid = found[:3]

@@ -17,7 +17,7 @@ from typing import Any, Self
 from .model import Child, Parent, ParentKey, Record, State, fingerprint
 from .parents import Parents
 from .rows import Rows, key_of
-from .texts import GUEST, ILL_WORDS, STATES, child_of, home_of, is_ill, mark_of, packed, uid_in
+from .texts import ELIGIBLE, GUEST, ILL_WORDS, STATES, child_of, home_of, is_ill, mark_of, packed, uid_in
 
 Row = tuple[ParentKey | None, bytes]
 """A child but for its kind and its key: whose it is, and its text."""
@@ -271,7 +271,7 @@ class ChildRecords(Children):
         parent, text = row
         here = self._by_parent.get(parent)
         if here is not None and (before := here.rows.put(key, text, new=False)) is not None:  # whose it was: nearly all
-            self.ill += is_ill(text) - is_ill(before)
+            self.ill += ELIGIBLE[mark_of(text)] - ELIGIBLE[mark_of(before)]
             return parent
         shelf = self._shelf(key)
         self.ill += is_ill(text)
