@@ -202,9 +202,8 @@ class Slots:
 
     def holds(self, place: int, uid: str) -> bool:
         """Whether it is that uid's place: as ``uid``, without making a text of the key."""
-        other = self._uids.get(place)
-        if other is not None:
-            return other == uid
+        if place in self._uids:
+            return self._uids[place] == uid
         return len(uid) == UUID_LETTERS and is_uuid(uid, self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)])
 
     def name(self, place: int) -> tuple[str, str]:
@@ -250,12 +249,13 @@ class Slots:
             self.home(place),
             self.marks[place],
         )
-        name, version, uid = self._names[place], self.versions[place], self._uids.get(place, "")
-        if mark & (HEALTH | SILENT) == _WELL and home.own and not uid:
+        name, version = self._names[place], self.versions[place]
+        if mark & (HEALTH | SILENT) == _WELL and home.own and place not in self._uids:
             return key, packed_well(name, version)
         how = (mark & HEALTH) + len(_HEALTHY) * bool(mark & SILENT)
         heartbeat = self._last_beat(place) if mark & SILENT else ""
-        return key, packed_other(name, version, how, self._since.get(place, ""), heartbeat, home.namespace, uid)
+        since, uid = self._since.get(place, ""), self._uids.get(place, "")
+        return key, packed_other(name, version, how, since, heartbeat, home.namespace, uid)
 
     def _last_beat(self, place: int) -> str:
         """The heartbeat's text where it names an incident."""
