@@ -170,9 +170,8 @@ class ClusterActor(Behaviour):
         entries = kept(mail.kind, mail.entries) if mail.kind in self._child_kinds else mail.entries
         if not (skips := self.ctx.skips) and mail.replace and isinstance(entries, Shelf):
             self._roll.expect(entries)
-        kind, ctx = mail.kind, self.ctx
         for key, what in entries_of(entries):
-            ctx.handling = entry = kind, key, what
+            self.ctx.handling = entry = mail.kind, key, what
             if skips and (place := fingerprint_of(*entry)) in skips:
                 self._skipped[entry_of(*entry)[0]] = mail.kind
                 self.ctx.emit(RecordSkipped(actor=self.ctx.name, fingerprint=place))
@@ -180,8 +179,8 @@ class ClusterActor(Behaviour):
                 continue
             if self._skipped:
                 self._skipped.pop(entry_of(*entry)[0], None)
-            changed |= self._enter(kind, key, what)
-        ctx.handling = None
+            changed |= self._enter(*entry)
+        self.ctx.handling = None
         self._roll.take_over(mail.kind)
         if changed:
             self._changed(mail.kind)

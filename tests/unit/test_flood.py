@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import random
 import socket
 from collections.abc import Iterator
 from io import BufferedReader
 
 import pytest
 
+from actors.core.builtin import MUSTER_FLEET
+from actors.core.decode import Decoder
 from actors.core.errors import Unreachable
+from actors.core.intake import Intake
 from actors.core.ports import Objects, StreamChanged
+from actors.core.stream import Stream
 from actors.edge.body import GATHER_S, Flood
-from tests.unit.test_stream import Bench, bookmark, line, node
 
 LARGE, SMALL = bytes(64 * 1024), bytes(2400)
 
@@ -57,57 +62,78 @@ def test_nothing_waits_longer_than_a_moment(pair: tuple[socket.socket, BufferedR
     assert [flood.goes_on(LARGE, now) for now in instants] == [True, True, False, True, True, False]
 
 
-@pytest.fixture
-def up() -> Bench:
-    """A stream that has listed one node and watches."""
+def node(name: str, version: int, *, healthy: bool = True, type_: str = "ADDED") -> bytes:
+    """A line of a watch."""
+    obj = {
+        "metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(version)},
+        "spec": {"clusterRef": {"name": "c"}},
+        "status": {"healthy": healthy, "lastHeartbeatTime": f"b{version}"},
+    }
+    return json.dumps({"type": type_, "object": obj}).encode() + b"\n"
+
+
+def listed(version: int) -> bytes:
+    """The line that ends a streamed list."""
+    meta = {"resourceVersion": str(version), "annotations": {"k8s.io/initial-events-end": "true"}}
+    return json.dumps({"type": "BOOKMARK", "object": {"metadata": meta}}).encode() + b"\n"
+
+
+class Bench:
+    """A stream that has listed one node and watches, at 0 s."""
+
+    def __init__(self) -> None:
+        self.mail: list[Objects | StreamChanged] = []
+        self.intake = Intake("ComputeNode")
+        self.stream = self.new_stream(1)
+        self.stream.feed(node("a", 1) + listed(1), 0.0)
+        self.mail.clear()
+
+    def new_stream(self, epoch: int) -> Stream:
+        self.stream = Stream(
+            Decoder(MUSTER_FLEET, "ComputeNode"), self.intake, epoch=epoch, deliver=self.mail.append,
+            facts=lambda _fact: None, random=random.Random(1),
+        )  # fmt: skip
+        self.stream.action(0.0)
+        self.stream.opened(0.0, None)
+        return self.stream
+
+    def news(self) -> list[list[str]]:
+        """The uids of each mail."""
+        return [sorted(mail.entries) for mail in self.mail if isinstance(mail, Objects)]
+
+
+def test_chunks_of_one_flood_are_one_mail() -> None:
     bench = Bench()
-    bench.next()
-    bench.open()
-    bench.stream.feed(line("ADDED", node("a", 1)) + b"\n" + bookmark(1, end=True) + b"\n", bench.now)
-    bench.mail.clear()
-    return bench
+    bench.stream.feed(node("b", 2), 0.0, more=True)
+    assert bench.news() == []
+
+    bench.stream.feed(node("a", 3, healthy=False, type_="MODIFIED"), 0.0)
+    assert bench.news() == [["a", "b"]]
 
 
-def news(bench: Bench) -> list[list[str]]:
-    """The uids of each mail."""
-    return [sorted(mail.entries) for mail in bench.mail if isinstance(mail, Objects)]
+def test_what_waits_goes_before_the_end_of_its_stream_is_told() -> None:
+    bench = Bench()
+    bench.stream.feed(node("b", 2), 0.0, more=True)
+    bench.stream.ended(0.0, Unreachable("reset"))
+
+    assert [type(mail) for mail in bench.mail] == [Objects, StreamChanged]
+    assert bench.news() == [["b"]]
 
 
-def test_chunks_of_one_flood_are_one_mail(up: Bench) -> None:
-    up.stream.feed(line("ADDED", node("b", 2)) + b"\n", up.now, more=True)
-    assert news(up) == []
+def test_what_waits_goes_with_a_tick() -> None:
+    bench = Bench()
+    bench.stream.feed(node("b", 2), 0.0, more=True)
+    bench.stream.tick(0.0)
 
-    up.stream.feed(line("MODIFIED", node("a", 3, healthy=False)) + b"\n", up.now)
-    assert news(up) == [["a", "b"]]
-
-
-def test_what_waits_goes_before_the_end_of_its_stream_is_told(up: Bench) -> None:
-    up.stream.feed(line("ADDED", node("b", 2)) + b"\n", up.now, more=True)
-    up.stream.ended(up.now, Unreachable("reset"))
-
-    assert [type(mail) for mail in up.mail] == [Objects, StreamChanged]
-    assert news(up) == [["b"]]
-
-
-def test_what_waits_goes_with_a_tick(up: Bench) -> None:
-    up.stream.feed(line("ADDED", node("b", 2)) + b"\n", up.now, more=True)
-    up.stream.tick(up.now)
-
-    assert news(up) == [["b"]]
+    assert bench.news() == [["b"]]
 
 
 def test_what_waits_of_one_epoch_is_in_the_first_list_of_the_next() -> None:
     bench = Bench()
-    bench.next()
-    bench.open()
-    bench.stream.feed(bookmark(1, end=True) + b"\n", bench.now)
-    bench.stream.feed(line("ADDED", node("b", 2)) + b"\n", bench.now, more=True)
-    bench.stream.close(bench.now)
-    stream = bench.new_stream(2)
-    stream.action(bench.now)
-    bench.open()
-    bench.mail.clear()
-    stream.feed(line("ADDED", node("b", 2)) + b"\n" + bookmark(2, end=True) + b"\n", bench.now)
+    bench.stream.feed(node("b", 2), 0.0, more=True)
+    bench.stream.close(0.0)
+    bench.new_stream(2)
+    bench.stream.feed(node("a", 1) + node("b", 2) + listed(2), 0.0)
 
-    assert news(bench) == [["b"]]
+    assert bench.news() == [["a", "b"]]
     assert [mail.replace for mail in bench.mail if isinstance(mail, Objects)] == [True]
