@@ -19,9 +19,9 @@ __all__ = ["GATHER_S", "Flood", "chunked_body", "pieces"]
 
 PIECE_BYTES = 64 * 1024
 """Read at once. Larger reads cost more through TLS (RUNTIME: 256 kB 18.7 µs an event, 64 kB 5.0)."""
-GATHER_S = 0.02
-"""For how long the mail of a flood gathers: a fifth of a parent's quiet time. (CPU s for 100,000 changes,
-in turns in one run: 0 s 3.85, 5 ms 3.53, 20 ms 3.08, 50 ms 2.71.)"""
+GATHER_S = 0.01
+"""For how long the mail of a flood gathers: a tenth of a parent's quiet time. Longer costs those who wait more than it saves
+(docs/performance.md, "A change")."""
 _LARGE_BYTES = 16 * 1024
 """A piece so large was not alone: a whole record of TLS, or some events."""
 
