@@ -10,24 +10,24 @@ Thread-safe: readers, writers and checks share one client.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
+import math
 import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
 
 import msgspec
 import urllib3
-from attrs import frozen
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from attrs import field, frozen
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
@@ -35,6 +35,7 @@ from ..core.errors import ApiError, SettingsError, Undecodable, Unreachable
 from ..core.events import RequestAnswered
 from ..core.ports import Facts
 from ..core.stream import api_error
+from .exchange import PlainPool, TlsPool, Whole, forget_socket, sever
 
 __all__ = ["Answer", "KubeClient", "retry_after_s", "wall_s"]
 
@@ -47,6 +48,10 @@ USER_TIMEOUT_MS = 20_000
 _RETRY_AFTER_MAX_S = 3600.0
 _MESSAGE_MAX = 500
 _BODY_MAX = 64 * 1024  # of an error's body
+_SAFE = "/%!$&'()*+,;=:@-._~"  # what a path may have as it is (RFC 3986 §3.3); a % is taken to be quoting already
+_AUTHORIZATION_S = 1.0
+"""For how long the header of the credentials is taken to hold. The package renews a token 5 min before its end (in a pod: it
+reads the file once a minute), and each look costs as much as a request does, because it makes a whole configuration."""
 _OPTIONS: list[tuple[int, int, int | bytes]] = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -61,39 +66,50 @@ for _name, _value in (
         _OPTIONS.append((socket.IPPROTO_TCP, getattr(socket, _name), _value))
 
 
-_SOCKETS: dict[int, socket.socket] = {}
-"""The socket of each thread's latest request: the only way to end a read that blocks. One entry per thread."""
+@frozen
+class _Asked:
+    """One request, and the text of it."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: object
+    content_type: str
+    accept: str
+    timeout_s: float
+
+    data: bytes | None = field(init=False)
+    target: str = field(init=False)
+
+    @data.default
+    def _encode(self) -> bytes | None:
+        return None if self.body is None else msgspec.json.encode(self.body)
+
+    @target.default
+    def _join(self) -> str:
+        return quote(self.path, safe=_SAFE) + ("?" + urlencode(self.query) if self.query else "")
+
+    @property
+    def connect_s(self) -> float:
+        """How long it may take to connect."""
+        return min(CONNECT_S, self.timeout_s)
 
 
-class _PlainConnection(HTTPConnection):
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        super().request(*args, **kwargs)
-        if self.sock is not None:
-            _SOCKETS[threading.get_ident()] = self.sock
-
-
-class _TlsConnection(HTTPSConnection):
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        super().request(*args, **kwargs)
-        if self.sock is not None:
-            _SOCKETS[threading.get_ident()] = self.sock
-
-
-class _Plain(urllib3.HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _Tls(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+_Send = Callable[[_Asked, dict[str, str]], Whole | urllib3.BaseHTTPResponse]
 
 
 @frozen
 class Answer:
-    """A good answer, read to its end. ``wall_s``: the server's own time (Unix), None where it did not say."""
+    """A good answer, read to its end. ``date``: the header, "" where there is none."""
 
     status: int
     body: bytes
-    wall_s: float | None
+    date: str
+
+    @property
+    def wall_s(self) -> float | None:
+        """The server's own time (Unix seconds), None where it did not say."""
+        return wall_s(self.date)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; ``Undecodable`` when it is none."""
@@ -122,6 +138,7 @@ class KubeClient:
         self._context = context
         self._lock = threading.Lock()
         self._loads = 0
+        self._authorized: tuple[float, dict[str, str]] = (-math.inf, {})
         try:
             version = importlib.metadata.version("muster-operator")
         except importlib.metadata.PackageNotFoundError:
@@ -143,12 +160,7 @@ class KubeClient:
 
         Any thread; the caller knows that the request is still under way.
         """
-        sock = _SOCKETS.get(thread)
-        if sock is not None:
-            with contextlib.suppress(OSError):  # it has ended by itself
-                socket.socket.shutdown(
-                    sock, socket.SHUT_RDWR
-                )  # past SSLSocket.shutdown, which clears what a reader uses
+        sever(thread)
 
     # --- requests ---
 
@@ -163,18 +175,11 @@ class KubeClient:
         accept: str = "application/json",
         timeout_s: float = REQUEST_S,
     ) -> Answer:
-        """One request, its answer read to the end. Raises ``ApiError``."""
-        response = self.open(
-            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout_s=timeout_s
-        )
-        try:
-            data = response.read()
-        except (HTTPError, OSError, ValueError) as error:
-            response.close()
-            raise self._unreachable(method, path, error) from error
-        _SOCKETS.pop(threading.get_ident(), None)  # from here on another thread may use it
-        response.release_conn()
-        return Answer(response.status, data, wall_s(response.headers.get("Date")))
+        """One request, its answer read to the end. Raises ``ApiError``. ``timeout_s`` is for each wait."""
+        asked = _Asked(method, path, query or {}, body, content_type, accept, timeout_s)
+        whole = self._tried(asked, self._exchange)
+        assert isinstance(whole, Whole)
+        return Answer(whole.status, whole.body, whole.headers.get("date", ""))
 
     def open(
         self,
@@ -182,8 +187,6 @@ class KubeClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: object = None,
-        content_type: str = "application/json",
         accept: str = "application/json",
         timeout_s: float = REQUEST_S,
     ) -> urllib3.BaseHTTPResponse:
@@ -191,55 +194,77 @@ class KubeClient:
 
         ``timeout_s`` is for each read (the answer's headers, then each piece of its body).
         """
-        _SOCKETS.pop(threading.get_ident(), None)
-        target = path + ("?" + urlencode(query) if query else "")
-        data = None if body is None else msgspec.json.encode(body)
+        asked = _Asked(method, path, query or {}, None, "", accept, timeout_s)
+        response = self._tried(asked, self._begin)
+        assert isinstance(response, urllib3.BaseHTTPResponse)
+        return response
+
+    def _tried(self, asked: _Asked, send: _Send) -> Whole | urllib3.BaseHTTPResponse:
+        """Send it, and once more where the credentials or the pool may have been replaced meanwhile."""
+        forget_socket()
         for attempt in (1, 2):
             loads = self._loads
-            headers = {"Accept": accept, "User-Agent": self._agent, "Accept-Encoding": "identity"}
-            if data is not None:
-                headers["Content-Type"] = content_type
             try:
-                headers |= self._authorization()
-                response = self._send(method, target, data, headers, timeout_s)
+                answer = self._timed(asked, send)
             except ClosedPoolError as error:  # another thread has just closed the idle ones; nothing was sent
                 if attempt == 1:
                     continue
-                raise self._unreachable(method, path, error) from error
+                raise self._unreachable(asked, error) from error
             except SSLError as error:
                 if attempt == 1 and not _hung_up(error) and self._reload(loads):
                     continue
-                raise self._unreachable(method, path, error) from error
+                raise self._unreachable(asked, error) from error
             except (HTTPError, OSError, ValueError) as error:
-                raise self._unreachable(method, path, error) from error
-            if response.status < 300:
-                return response
-            if response.status == 401 and attempt == 1 and self._reload(loads):
-                response.close()
+                raise self._unreachable(asked, error) from error
+            if answer.status < 300:
+                return answer
+            refusal = answer if isinstance(answer, Whole) else _read_refusal(answer)
+            if refusal.status == 401 and attempt == 1 and self._reload(loads):
                 continue
-            raise self._refused(method, path, query or {}, response)
+            raise self._refused(asked, refusal)
         raise AssertionError("unreachable: the second attempt returns or raises")
 
-    def _send(
-        self, method: str, target: str, data: bytes | None, headers: Mapping[str, str], timeout_s: float
-    ) -> urllib3.BaseHTTPResponse:
-        server, began_s, code = self._server, time.monotonic(), "<error>"
+    def _timed(self, asked: _Asked, send: _Send) -> Whole | urllib3.BaseHTTPResponse:
+        headers = self._headers_of(asked)
+        host, began_s, code = self._host, time.monotonic(), "<error>"
         try:
-            response = self._pool.request(
-                method,
-                server + target,
-                body=data,
-                headers=headers,
-                timeout=urllib3.Timeout(connect=min(CONNECT_S, timeout_s), read=timeout_s),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-            code = str(response.status)
-            return response
+            answer = send(asked, headers)
+            code = str(answer.status)
+            return answer
         finally:
-            host, took_s = server.partition("://")[2], time.monotonic() - began_s
-            self._facts(RequestAnswered(method=method, host=host, code=code, seconds=took_s))
+            took_s = time.monotonic() - began_s
+            self._facts(RequestAnswered(method=asked.method, host=host, code=code, seconds=took_s))
+
+    def _headers_of(self, asked: _Asked) -> dict[str, str]:
+        headers = {"Accept": asked.accept, "User-Agent": self._agent, "Accept-Encoding": "identity"}
+        if asked.data is not None:
+            headers["Content-Type"] = asked.content_type
+        return headers | self._authorization()
+
+    def _begin(self, asked: _Asked, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        return self._pool.request(
+            asked.method,
+            self._server + asked.target,
+            body=asked.data,
+            headers=headers,
+            timeout=urllib3.Timeout(connect=asked.connect_s, read=asked.timeout_s),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+        )
+
+    def _exchange(self, asked: _Asked, headers: dict[str, str]) -> Whole:
+        if isinstance(self._pool, urllib3.ProxyManager):
+            return _read_whole(self._begin(asked, headers))
+        pool = self._pool.connection_from_url(self._server)
+        assert isinstance(pool, PlainPool)
+        lines = [f"{asked.method} {self._base}{asked.target} HTTP/1.1", f"Host: {self._host}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        data = asked.data or b""
+        if asked.data is not None:
+            lines.append(f"Content-Length: {len(data)}")
+        request = "\r\n".join([*lines, "\r\n"]).encode("latin-1") + data
+        return pool.exchange(request, connect_s=asked.connect_s, read_s=asked.timeout_s)
 
     def allowed(self, verb: str, group: str, resource: str, *, subresource: str = "", namespace: str = "") -> bool:
         """Whether these credentials may do that, in ``namespace`` ("" all): a SelfSubjectAccessReview. Raises ``ApiError``."""
@@ -285,7 +310,10 @@ class KubeClient:
             ) from error
         self._settings = settings
         self._server = str(settings.host).rstrip("/")
+        self._host, _, base = self._server.partition("://")[2].rpartition("@")[2].partition("/")
+        self._base = f"/{base}" if base else ""
         self._pool = self._make_pool(settings)
+        self._authorized = (-math.inf, {})
         self._loads += 1
 
     def _make_pool(self, settings: Any) -> urllib3.PoolManager:
@@ -313,17 +341,22 @@ class KubeClient:
             )
         else:
             pool = urllib3.PoolManager(**options)
-        pool.pool_classes_by_scheme = {"http": _Plain, "https": _Tls}
+        pool.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
         return pool
 
     def _authorization(self) -> dict[str, str]:
         """The header, after the package's own refresh of whatever has expired."""
         with self._lock:
+            since_s, header = self._authorized
+            if time.monotonic() - since_s < _AUTHORIZATION_S:
+                return header
             try:
                 value = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization")
             except Exception as error:
                 raise Unreachable(f"{self._server}: the credentials cannot be refreshed: {error}") from error
-        return {"Authorization": value} if value else {}
+            header = {"Authorization": value} if value else {}
+            self._authorized = (time.monotonic(), header)
+            return header
 
     def _reload(self, loads: int) -> bool:
         """Load the configuration anew, once for all who found it stale; whether it is worth another try."""
@@ -337,7 +370,7 @@ class KubeClient:
 
     # --- what went wrong ---
 
-    def _unreachable(self, method: str, path: str, error: Exception) -> ApiError:
+    def _unreachable(self, asked: _Asked, error: Exception) -> ApiError:
         if isinstance(error, ApiError):
             return error
         cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
@@ -350,24 +383,17 @@ class KubeClient:
             self.close()  # the next request would wait as long on the next one
         else:
             what, cure = f"the connection broke ({type(cause).__name__}: {cause})", "retried by itself"
-        return Unreachable(f"{self._server}: {method} {path}: {what}; {cure}"[:_MESSAGE_MAX])
+        return Unreachable(f"{self._server}: {asked.method} {asked.path}: {what}; {cure}"[:_MESSAGE_MAX])
 
-    def _refused(
-        self, method: str, path: str, query: Mapping[str, str], response: urllib3.BaseHTTPResponse
-    ) -> ApiError:
-        try:
-            raw = response.read(_BODY_MAX)
-        except (HTTPError, OSError, ValueError):
-            raw = b""
-        response.close()
+    def _refused(self, asked: _Asked, refusal: Whole) -> ApiError:
+        raw, path, code = refusal.body[:_BODY_MAX], asked.path, refusal.status
         message = ""
         try:
             found = msgspec.json.decode(raw)
             message = str(found["message"]) if isinstance(found, dict) and "message" in found else ""
         except (msgspec.DecodeError, UnicodeDecodeError):
             message = raw[:200].decode("utf-8", "replace").strip()
-        code = response.status
-        verb = _verb(method, path, query)
+        verb = _verb(asked.method, path, asked.query)
         cure = {
             401: "the credentials are not accepted: renew the token or certificate in the kubeconfig",
             403: f"allow the verb {verb} on {_resource(path)}: kubectl apply -k manifests/rbac",
@@ -376,10 +402,36 @@ class KubeClient:
         if code == 404 and _is_kind(message, path):
             cure = "the kind is not served: kubectl apply -k manifests/crd, or see muster check for another fleet's"
         elif 300 <= code < 400:
-            cure = f"it redirects to {response.headers.get('Location', '?')}: set that address as the server"
-        text = f"{self._server}: {method} {path}: {code} {message or response.reason or ''}".rstrip()
-        wait_s = retry_after_s(response.headers.get("Retry-After"), wall_s(response.headers.get("Date")))
+            cure = f"it redirects to {refusal.headers.get('location', '?')}: set that address as the server"
+        text = f"{self._server}: {asked.method} {path}: {code} {message or refusal.reason}".rstrip()
+        wait_s = retry_after_s(refusal.headers.get("retry-after"), wall_s(refusal.headers.get("date")))
         return api_error(code, (text[:_MESSAGE_MAX] + (f"; {cure}" if cure else "")), wait_s)
+
+
+def _read_whole(response: urllib3.BaseHTTPResponse) -> Whole:
+    """What urllib3 has begun, read to its end."""
+    try:
+        body = response.read()
+    except BaseException:
+        response.close()
+        raise
+    response.release_conn()
+    return _whole(response, body)
+
+
+def _read_refusal(response: urllib3.BaseHTTPResponse) -> Whole:
+    """A refusal is one, whatever becomes of its body."""
+    try:
+        body = response.read(_BODY_MAX)
+    except (HTTPError, OSError, ValueError):
+        body = b""
+    response.close()
+    return _whole(response, body)
+
+
+def _whole(response: urllib3.BaseHTTPResponse, body: bytes) -> Whole:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Whole(response.status, response.reason or "", headers, body)
 
 
 def _hung_up(error: SSLError) -> bool:
