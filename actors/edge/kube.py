@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
 
@@ -95,7 +95,8 @@ class _Asked:
         return min(CONNECT_S, self.timeout_s)
 
 
-_Send = Callable[[_Asked, dict[str, str]], Whole | urllib3.BaseHTTPResponse]
+_Told = TypeVar("_Told", bound=Whole | urllib3.BaseHTTPResponse)
+"""An answer: read to its end, or begun."""
 
 
 @frozen
@@ -178,7 +179,6 @@ class KubeClient:
         """One request, its answer read to the end. Raises ``ApiError``. ``timeout_s`` is for each wait."""
         asked = _Asked(method, path, query or {}, body, content_type, accept, timeout_s)
         whole = self._tried(asked, self._exchange)
-        assert isinstance(whole, Whole)
         return Answer(whole.status, whole.body, whole.headers.get("date", ""))
 
     def open(
@@ -195,11 +195,9 @@ class KubeClient:
         ``timeout_s`` is for each read (the answer's headers, then each piece of its body).
         """
         asked = _Asked(method, path, query or {}, None, "", accept, timeout_s)
-        response = self._tried(asked, self._begin)
-        assert isinstance(response, urllib3.BaseHTTPResponse)
-        return response
+        return self._tried(asked, self._begin)
 
-    def _tried(self, asked: _Asked, send: _Send) -> Whole | urllib3.BaseHTTPResponse:
+    def _tried(self, asked: _Asked, send: Callable[[_Asked, dict[str, str]], _Told]) -> _Told:
         """Send it, and once more where the credentials or the pool may have been replaced meanwhile."""
         forget_socket()
         for attempt in (1, 2):
@@ -224,7 +222,7 @@ class KubeClient:
             raise self._refused(asked, refusal)
         raise AssertionError("unreachable: the second attempt returns or raises")
 
-    def _timed(self, asked: _Asked, send: _Send) -> Whole | urllib3.BaseHTTPResponse:
+    def _timed(self, asked: _Asked, send: Callable[[_Asked, dict[str, str]], _Told]) -> _Told:
         headers = self._headers_of(asked)
         host, began_s, code = self._host, time.monotonic(), "<error>"
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ class Dated(KubeClient):
     """The embedded server does not say what time it is; a real one does."""
 
     def request(self, *words: Any, **more: Any) -> Answer:
-        return evolve(super().request(*words, **more), wall_s=time.time())
+        return evolve(super().request(*words, **more), date=formatdate(usegmt=True))
 
 
 def test_who_was_silent_before_the_first_look_is_silent(server: ModelServer, fleet: Fleet) -> None:

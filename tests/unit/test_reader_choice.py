@@ -179,7 +179,7 @@ class Server:
         answer = self.answers.pop(0)
         if isinstance(answer, MusterError):
             raise answer
-        return Answer(200, answer, None)
+        return Answer(200, answer, "")
 
 
 def client(*answers: bytes | MusterError) -> KubeClient:
