@@ -13,6 +13,10 @@ from typing import Self
 
 import urllib3
 
+from actors.core.builtin import MUSTER_FLEET
+from actors.core.model import ParentKey
+from actors.edge.kube import KubeClient
+from actors.edge.writer import KubeStatusWriter
 from actors.sim.envtest import RealApiServer
 from actors.sim.live import GROUP, Api, Fleet, together
 from bench.load.handle import ROOT
@@ -45,6 +49,37 @@ def patches(bench: Bench) -> list[Row]:
         row(f"a status patch, {parents:,} at once: event, reconcile and write", spent[1:], "CPU ms", 0.4),
         row("status patches, to the load server", rates[1:], "1/s"),
     ]
+
+
+@run
+def patch_client(bench: Bench) -> list[Row]:
+    """The client's part of a status patch, as the operator's writer has it: in this process, with nothing else in it."""
+    parents = bench(5_000, 1_000)
+    ref = MUSTER_FLEET.parent
+    with served(f"{parents}x1") as (server, _):
+        client = KubeClient(server.kubeconfig)
+        writer = KubeStatusWriter(client, MUSTER_FLEET)
+        spent = []
+        for healthy in range(bench(4, 2)):
+            status = {"total": 1, "healthy": healthy, "conditions": [_condition(each) for each in range(4)]}
+            found = client.request("GET", f"/apis/{ref.api_version}/{ref.plural}").json()["items"]
+            jobs = [partial(_patch, writer, each["metadata"], status) for each in found]
+            cpu_s = time.process_time()
+            together(jobs, WRITERS)
+            spent.append((time.process_time() - cpu_s) / parents * 1000)
+        client.close()
+    return [
+        row(f"of it the client's part: a patch sent and its answer read, {WRITERS} at once", spent[1:], "CPU ms", 0.4)
+    ]
+
+
+def _condition(number: int) -> dict[str, object]:
+    return {"type": f"Type{number}", "status": "True", "reason": "AsExpected", "message": "", "observedGeneration": 1}
+
+
+def _patch(writer: KubeStatusWriter, meta: dict[str, str], status: dict[str, object]) -> None:
+    key = ParentKey(meta["namespace"], meta["name"])
+    writer.patch_status(key, meta["uid"], int(meta["resourceVersion"]), status)
 
 
 @run
