@@ -33,7 +33,7 @@ from .messages import (
 
 RETRY_FIRST_S = 0.2  # of a write that failed on the way; doubles
 RETRY_MAX_S = 5.0  # short: "right within 10 s of the server's return" leaves room for the debounce and one write
-VERSIONS_MAX = 1024  # remembered for the milliseconds until the ClusterActor has our answer; arbitrary, ample for that
+VERSIONS_MAX = 4096  # remembered for the milliseconds until the ClusterActor has our answer; arbitrary, ample for that
 EVENTS_WAITING_MAX = 1000  # Events are best effort: the oldest go first
 
 
