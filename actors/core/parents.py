@@ -47,7 +47,8 @@ class Parents(MutableMapping[K, Parent]):
         return key in self._texts
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._texts)
+        """Those of this moment: one who goes through them in another thread does not meet what comes and goes meanwhile."""
+        return iter(list(self._texts))
 
     def __len__(self) -> int:
         return len(self._texts)

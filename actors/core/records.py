@@ -491,3 +491,7 @@ class RecordStore:
     def parent(self, key: ParentKey) -> Parent | None:
         """The freshest delivered record of that parent."""
         return self.parents.get(key)
+
+    def all_parents(self) -> list[Parent]:
+        """Every parent's record. Any thread."""
+        return [parent for key in list(self.parents) if (parent := self.parents.get(key)) is not None]

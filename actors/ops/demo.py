@@ -107,7 +107,7 @@ class DemoEngine(RealEngine):
 
     def look(self, ran_s: float, left_s: float | None) -> Glance:
         """For the view. Any thread."""
-        cells, parents = dict(self._system.cells()), list(self._system.store.parents.values())
+        cells, parents = dict(self._system.cells()), self._system.store.all_parents()
         found = glance(
             cells=cells, parents=parents, tally=self._stage.tally, quota=self._quota, ran_s=ran_s, left_s=left_s
         )

@@ -121,7 +121,7 @@ def _records(store: RecordStore) -> dict[str, Any]:
     exhausted = 0
     children = {kind: dict.fromkeys(states, 0) for kind in store.children}
     tally: Counter[tuple[str, str, str]] = Counter()
-    for parent in list(store.parents.values()):
+    for parent in store.all_parents():
         status = parent.status
         try:
             for each in status.get("kinds", ()):

@@ -11,6 +11,7 @@ from actors.core.graph import graph_of, value_of
 from actors.core.masking import MASK
 from actors.core.model import Parent, ParentKey, ParentSpec, status_text
 from actors.core.parents import Parents
+from actors.core.records import RecordStore
 
 KEY = ParentKey("default", "blue")
 STATUS = {"total": 3, "conditions": [{"type": "Ready", "status": "True"}], "é": 1.5, "big": 10**30}
@@ -63,6 +64,18 @@ def test_what_is_gone_is_gone() -> None:
     assert (len(parents), KEY in parents, parents.get(KEY), list(parents)) == (0, False, None, [])
     with pytest.raises(KeyError):
         del parents[KEY]
+
+
+def test_who_goes_through_them_does_not_mind_what_comes_and_goes() -> None:
+    """Metrics and the shell look from threads of their own."""
+    green = evolve(BLUE, key=ParentKey("default", "green"))
+    store = RecordStore(("ComputeNode",))
+    store.parents.update({KEY: BLUE, green.key: green})
+    for key in store.parents:
+        store.parents.pop(KEY, None)
+        store.parents[ParentKey("new", key.name)] = BLUE
+    assert len(store.parents) == 3
+    assert len(store.all_parents()) == 3
 
 
 def test_a_tape_holds_plain_values_and_masks_them() -> None:
