@@ -10,7 +10,6 @@ Thread-safe: readers, writers and checks share one client.
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import os
 import socket
@@ -31,6 +30,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
+from .. import __version__
 from ..core.errors import ApiError, SettingsError, Undecodable, Unreachable
 from ..core.events import RequestAnswered
 from ..core.ports import Facts
@@ -140,11 +140,7 @@ class KubeClient:
         self._lock = threading.Lock()
         self._loads = 0
         self._authorized: tuple[float, dict[str, str]] = (-math.inf, {})
-        try:
-            version = importlib.metadata.version("muster-operator")
-        except importlib.metadata.PackageNotFoundError:
-            version = "0"
-        self._agent = f"muster/{version}"
+        self._agent = f"muster/{__version__}"
         self._load()
 
     @property

@@ -7,6 +7,7 @@ in the constructor, as a ``SettingsError``.
 
 from __future__ import annotations
 
+import linecache
 import os
 import tempfile
 import threading
@@ -64,6 +65,7 @@ class RealEngine:
     """
 
     def __init__(self, settings: Settings, facts: Facts, *, fleet: FleetDefinition = MUSTER_FLEET) -> None:
+        linecache.clearcache()  # all is imported: the source of what attrs has generated takes a megabyte
         self._memory = facts = Memory(SystemClock(), facts)  # what it is told it hands on
         self._kube = KubeClient(settings.kubeconfig or None, settings.context or None, facts=facts)
         self._turn_max_s = settings.wedge_after_s + DEAF_AFTER_S
