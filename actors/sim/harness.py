@@ -35,6 +35,7 @@ from ..core.quantity import Quota
 from ..core.reconcile import rfc3339
 from ..core.status_wire import patch_of, status_of, subresource_of
 from ..gateway import GatewaySettings
+from ..mailbox import Dispatcher
 from ..tree import Ports, System, TreeSettings
 from .apierrors import ApiError as Refusal
 from .apiserver import ApiServerModel
@@ -178,11 +179,14 @@ class SimulatedFleet:
         self._heal_after_s = heal_after_s
         self._healed = 0
         self._numbers = itertools.count(1)
+        self.backend_port: Backend = self.backend  # what the tree calls; a test may put another before it
+        self.cure: Callable[[Repair], None] = self._cure  # what a repair does to its node; a test may set another
         self.system = self._new_system()
 
-    def _new_system(self) -> System:
-        ports = Ports(reader=self.reader, status_writer=self.writer, backend=self.backend)
-        return System(dispatcher=self.world, fleet=self.fleet, settings=self.settings, ports=ports)
+    def _new_system(self, dispatcher: Dispatcher | None = None) -> System:
+        """On these ports; on our own virtual time unless another dispatcher is given."""
+        ports = Ports(reader=self.reader, status_writer=self.writer, backend=self.backend_port)
+        return System(dispatcher=dispatcher or self.world, fleet=self.fleet, settings=self.settings, ports=ports)
 
     # --- the operator -------------------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -204,7 +208,7 @@ class SimulatedFleet:
         assert self._heal_after_s is not None
         for repair in self.backend_model.repairs[self._healed :]:
             self._healed += 1
-            self.world.after(self._heal_after_s, partial(self._cure, repair))
+            self.world.after(self._heal_after_s, partial(self.cure, repair))
 
     def _cure(self, repair: Repair) -> None:
         try:

@@ -31,11 +31,11 @@ async def nodes_by_cluster(
     return {spec["clusterRef"]["name"]: (name, status.get("healthy"))}
 
 
-@kopf.on.event(GROUP, VERSION, "computenodes")  # type: ignore[arg-type]  # its type has no room for an index
-async def node_seen(spec: kopf.Spec, nodes_by_cluster: kopf.Index[str, tuple[str, bool | None]], **_: Any) -> None:
+@kopf.on.event(GROUP, VERSION, "computenodes")
+async def node_seen(spec: kopf.Spec, **indexes: Any) -> None:
     cluster = spec["clusterRef"]["name"]
     if cluster not in writing:
-        writing[cluster] = asyncio.create_task(write(cluster, nodes_by_cluster))
+        writing[cluster] = asyncio.create_task(write(cluster, indexes["nodes_by_cluster"]))
 
 
 async def write(cluster: str, index: kopf.Index[str, tuple[str, bool | None]]) -> None:

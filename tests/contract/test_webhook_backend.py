@@ -126,17 +126,13 @@ def started() -> Iterator[Callable[..., tuple[str, Any]]]:
     def start(**given: Any) -> tuple[str, Any]:
         module = example()
 
-        class Quiet(module.Handler):  # type: ignore[name-defined, misc]  # of a file that is no package
-            backend = module.Backend(**given)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+        backend = module.Backend(**given)
+        quiet = type("Quiet", (module.Handler,), {"backend": backend, "log_message": lambda *_: None})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), quiet)
         server.daemon_threads = True
         servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}", Quiet.backend
+        return f"http://127.0.0.1:{server.server_address[1]}", backend
 
     yield start
     for server in servers:

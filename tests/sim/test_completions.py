@@ -50,7 +50,7 @@ def fullest(seed: int, able: Capabilities) -> tuple[int, Workshop]:
         seed, policy=Policy(max_unhealthy=Share(percent=100.0), cooldown_s=5.0), quota=QUOTA, batch_max=3,
         call_timeout_s=5.0, lateness_s=0.0,
     )  # fmt: skip
-    fleet.backend = workshop = Workshop(fleet.world, able)  # type: ignore[assignment]  # in the place of the model's
+    fleet.backend_port = workshop = Workshop(fleet.world, able)
     fleet.system = fleet._new_system()
     fleet.cluster("c")
     for number in range(20):

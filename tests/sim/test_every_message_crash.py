@@ -102,7 +102,7 @@ class Run:
         self.fleet = SimulatedFleet(
             seed=1, policy=policy, heal_after_s=0.5, idle_s=5.0, retry_max_s=2.0, breaker_max_s=2.0
         )
-        self.fleet._cure = functools.partial(self._cure, self.fleet._cure)  # type: ignore[method-assign]  # a test's patch
+        self.fleet.cure = functools.partial(self._cure, self.fleet.cure)
         self.fleet.api.on_change.append(self._changed)
 
     # --- watching -----------------------------------------------------------------------------------------------------

@@ -36,7 +36,8 @@ def _first_list_at_zero(original: Any) -> Any:
                 return self._api.list(resource, **options, resource_version="" if action.token else "0")
 
         api: Any = self._api
-        self._api = Cached(api)  # type: ignore[assignment]  # for this one call it stands in for the model
+        cached: Any = Cached(api)  # for this one call it stands in for the model
+        self._api = cached
         try:
             original(self, each, action)
         finally:

@@ -319,12 +319,15 @@ def test_conditions_and_fields_of_its_own_are_written_and_keep_their_time() -> N
     assert (first.look_again_at_s, second.look_again_at_s) == (1005.0, 1065.0)
 
 
+A_WORD: Any = ["word"]  # where something else is expected
+
+
 # --- what it raises ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("plan", "says"),
     [
         (None, "TypeError: reconcile: found a NoneType, expected a Plan"),
-        (Plan(conditions=["Ready"]), "TypeError: conditions: found a str, expected a Condition"),  # type: ignore[list-item]  # wrong
+        (Plan(conditions=A_WORD), "TypeError: conditions: found a str, expected a Condition"),
         (Plan(conditions=[Condition("Ready", True, "R")]), "ValueError: conditions: found the type 'Ready', expected one of"),
         (Plan(conditions=[Condition("a b", True, "R")]), "ValueError: conditions: found the type 'a b'"),
         (Plan(conditions=[Condition("A", True, "is up")]), "condition A: found the reason 'is up', expected a word"),
@@ -333,7 +336,7 @@ def test_conditions_and_fields_of_its_own_are_written_and_keep_their_time() -> N
         (Plan(status={"x": {"a": 1}}), "ValueError: status: found a mapping in x, expected single values, or a list"),
         (Plan(status={"x": object()}), "TypeError: Encoding objects of type object is unsupported"),
         (Plan(look_again_s=0), "ValueError: look_again_s: found 0, expected seconds above 0"),
-        (Plan(repair=["m1"]), "TypeError: repair: found a str, expected children"),  # type: ignore[list-item]  # wrong
+        (Plan(repair=A_WORD), "TypeError: repair: found a str, expected children"),
     ],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_told_and_the_counts_are_written(plan: Any, says: str) -> None:

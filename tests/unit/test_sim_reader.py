@@ -269,7 +269,7 @@ def test_a_reader_that_has_crashed_believes_no_list_older_than_what_it_had_seen(
 
 
 # --- what the simulator's faults and oracles need of it -----------------------------------------------------------------
-def test_old_changes_come_again_one_at_a_time_and_are_no_news() -> None:
+def test_old_changes_come_again_one_at_a_time_and_are_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench().start()
     bench.node("n1", True)
     bench.world.run_for(0.1)
@@ -285,7 +285,7 @@ def test_old_changes_come_again_one_at_a_time_and_are_no_news() -> None:
         came_s.extend(now for _ in lines)
         taken(lines, now)
 
-    stream.lines = heard  # type: ignore[method-assign]  # heard on its way
+    monkeypatch.setattr(stream, "lines", heard)
     bench.reader.rewind(KIND, 2, 0.5)
     bench.world.run_for(2.0)
     assert [at_s - came_s[0] for at_s in came_s] == pytest.approx([0.0, 0.5])

@@ -31,7 +31,7 @@ class Operator:
         self.world = self.fleet.world
         self.memory = Memory(self.world.clock)
         self.world._on_fact = self.memory
-        self.fleet.backend = SeenBackend(self.fleet.backend, self.world.clock, self.memory.calls)  # type: ignore[assignment]  # a port in the model's place
+        self.fleet.backend_port = SeenBackend(self.fleet.backend, self.world.clock, self.memory.calls)
         self.fleet.system = self.system = self.fleet._new_system()
         for name in ("c0", "c1", "c2"):
             self.fleet.cluster(name)

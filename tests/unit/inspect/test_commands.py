@@ -115,7 +115,7 @@ def test_health_names_what_is_not_well(operator: Any, trouble: str, check: str) 
 def test_health_knows_a_stream_that_is_down_and_a_backend_that_is_away(operator: Any) -> None:
     operator.fleet.reader.fail = lambda *_: Unavailable("away")
     operator.fleet.reader.cut("StorageNode")
-    operator.fleet.backend._backend.send = _fails
+    operator.fleet.backend.send = _fails
     for number in range(3):
         operator.fleet.report(f"c{number}-n1", False)
         operator.fleet.run(1.0)
@@ -307,7 +307,7 @@ def test_a_call_that_failed_and_one_in_flight_say_so(operator: Any) -> None:
     assert operator.do("batches")["in_flight"] == 1
 
     operator.fleet.run(1.0)
-    operator.fleet.backend._backend.send = _fails
+    operator.fleet.backend.send = _fails
     operator.fleet.report("c1-n1", False)
     operator.fleet.run(0.3)
     failed = operator.do("batches")["calls"][0]

@@ -380,8 +380,7 @@ class Stuck:
         self.entered = threading.Semaphore(0)
         self.dispatcher = ThreadDispatcher(workers=2, wedge_after_s=3600.0)
         fleet = SimulatedFleet(seed=1)  # its ports alone: nothing of it runs
-        fleet.world = self.dispatcher  # type: ignore[assignment]  # real threads under simulated ports
-        self.system = fleet._new_system()
+        self.system = fleet._new_system(self.dispatcher)  # real threads under simulated ports
         self.look = Inspection(
             self.system, self.dispatcher, memory=Memory(self.dispatcher.clock), settings=lambda: [("a", "b", "c")]
         )
