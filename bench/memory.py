@@ -112,6 +112,8 @@ class Feeder:
         self.streams: dict[str, Stream] = {}
         self.making_s = 0.0
         self._started = threading.Semaphore(0)
+        self._reading = threading.Lock()
+        self._version = 10_000_000
 
     def start(self, kind: str, epoch: int, deliver: Deliver) -> None:
         self.streams[kind] = Stream(
@@ -133,15 +135,26 @@ class Feeder:
 
     def list(self, kind: str) -> None:
         stream = self.streams[kind]
-        for body in self._made(self.fleet.pages(kind)):
+        with self._reading:
+            for body in self._made(self.fleet.pages(kind)):
+                stream.action(0.0)
+                stream.page(stream._decoder.page(body), 0.0, None)  # noqa: SLF001 - as the reader does it
             stream.action(0.0)
-            stream.page(stream._decoder.page(body), 0.0, None)  # noqa: SLF001 - as the reader does it
-        stream.action(0.0)
-        stream.opened(0.0, None)
+            stream.opened(0.0, None)
 
     def beat(self) -> None:
         for number, chunk in enumerate(self._made(self.fleet.beats())):
             self.streams[KIND].feed(chunk, 1.0 + number * 1e-4)
+
+    def echo(self, parent: ParentKey, uid: str, status: dict[str, Any]) -> int:
+        """A parent's status has been written: it comes by watch. The version that it has then."""
+        with self._reading:
+            self._version += 1
+            meta = {"name": parent.name, "namespace": parent.namespace, "uid": uid, "resourceVersion": str(self._version),
+                    "generation": 1}  # fmt: skip
+            event = {"type": "MODIFIED", "object": {"metadata": meta, "spec": {}, "status": status}}
+            self.streams[KINDS[0]].feed(msgspec.json.encode(event, order="sorted") + b"\n", 0.0)
+            return self._version
 
     def _made(self, parts: Iterator[bytes]) -> Iterator[bytes]:
         while True:
@@ -154,19 +167,20 @@ class Feeder:
 
 
 class Outside:
-    """The API server takes every status; nobody is repaired."""
+    """The API server takes every status, and its echo comes by watch; nobody is repaired."""
 
     capabilities = PROMISED
 
-    def __init__(self) -> None:
+    def __init__(self, echo: Callable[[ParentKey, str, dict[str, Any]], int]) -> None:
         self.asked: set[ParentKey] = set()
+        self._echo = echo
 
     def patch_status(
         self, parent: ParentKey, uid: str, version: int, status: dict[str, Any]
     ) -> Written | Later[Written]:
         if status["total"]:
             self.asked.add(parent)
-        return Written(version=version + 1, status=status)
+        return Written(version=self._echo(parent, uid, status), status=status)
 
     def record_event(self, parent: ParentKey, uid: str, note: EventNote) -> None: ...
 
@@ -184,8 +198,8 @@ def memory_kib(field: str) -> int:
 def measure(stage: str, children: int, per_parent: int, *, objects: bool, asleep: bool = False) -> dict[str, float]:
     """One process's figures: KiB (``heap``: bytes), and CPU seconds. ``asleep``: when all actors have gone to sleep."""
     fleet = Fleet(children, per_parent)
-    feeder, outside, store = Feeder(fleet), Outside(), RecordStore(KINDS[1:])
-    policy = Policy(heartbeat_timeout_s=60.0)
+    feeder, store = Feeder(fleet), RecordStore(KINDS[1:])
+    outside, policy = Outside(feeder.echo), Policy(heartbeat_timeout_s=60.0)
     finished: Callable[[], bool] = lambda: True
     if stage == "actors":
         dispatcher = ThreadDispatcher(workers=2)
@@ -246,7 +260,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def name_objects(children: int) -> None:
     """What the heap holds, by the line that made it."""
-    for each in tracemalloc.take_snapshot().statistics("lineno")[:28]:
+    for each in tracemalloc.take_snapshot().statistics("lineno")[:60]:
         frame = each.traceback[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         print(f"    {each.size / children:7.1f} B in {each.count / children:5.2f} a child  {place}", file=sys.stderr)
