@@ -222,17 +222,23 @@ class Mailbox:
         return waiting + sum(len(p.entries) for p in list(self._objects.values())) if self._objects else waiting
 
     # --- the worker that runs the turn --------------------------------------------------------------------------------
-    def run_turn(self, messages_max: int = TURN_MESSAGES_MAX) -> None:
-        """One turn of the actor; afterwards it is scheduled again if it has mail, or idle."""
+    def run_turn(self, messages_max: int = TURN_MESSAGES_MAX) -> Envelope[Any] | None:
+        """One turn of the actor; afterwards it is scheduled again if it has mail, or idle. Gives the last message of it.
+
+        Nothing here keeps that one: with all that hangs on it, it would stay as long as the actor has nothing to do.
+        """
         actor = self.actor
         if actor is None:
-            return
+            return None
         owner = self._owner = self._dispatcher.thread_id()
         self._left = messages_max
         actor.take_turn()
+        last = self.current
         if self._owner != owner:  # fenced while it ran: another thread has the mailbox now
-            return
+            return last
+        self.current = None
         self._rest()
+        return last
 
     def get(self) -> Envelope[Any]:
         """The next message of this turn; TurnOver when there is none for it."""

@@ -272,7 +272,7 @@ class ThreadDispatcher:
             since_s, ctx = cell.busy_since_s, cell.ctx
             if since_s is None or ctx is None or now_s - since_s < self._wedge_after_s:
                 continue
-            message = message_name(mailbox) or "?"
+            message = message_name(mailbox.current) or "?"
             worker.abandoned, worker.lost = True, (cell.name, message, since_s)
             if (tap := self.tap) is not None:
                 tap.give_up(f"{cell.name} does not come back from {message}")

@@ -12,16 +12,18 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from pykka._envelope import Envelope
+
 from ..actor import _Ended, _Fired
 from ..core.ports import Outcome
 from ..mailbox import Mailbox
 
 
-def message_name(mailbox: Mailbox) -> str:
-    """What the mailbox has handed out last: "" for nothing; a timer's message by its own name."""
-    if mailbox.current is None:
+def message_name(envelope: Envelope[Any] | None) -> str:
+    """What a mailbox has handed out: "" for nothing; a timer's message by its own name."""
+    if envelope is None:
         return ""
-    message = mailbox.current.message
+    message = envelope.message
     if isinstance(message, _Fired):
         message = message.message
     return "Ended" if isinstance(message, _Ended) else type(message).__name__

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pykka._envelope import Envelope
+
 from ..actor import Cell
 from ..core.events import Fact, RecordingCut, RecordingEnded
 from ..core.graph import Unplain, graph_of
@@ -86,14 +88,14 @@ class Recording:
         with self._recorded() as recorded:
             actor = mailbox.actor
             if recorded and isinstance(actor, Cell):
-                mailbox.current = None
+                last = None
                 at_s = time.monotonic()
                 self._owner = threading.get_ident()
                 try:
-                    mailbox.run_turn(1 if actor._set_up else 0)  # noqa: SLF001  its start is a turn of its own
+                    last = mailbox.run_turn(1 if actor._set_up else 0)  # noqa: SLF001  its start is a turn of its own
                 finally:
                     self._owner = 0
-                    self._write(self._turn(at_s, actor.name, mailbox))
+                    self._write(self._turn(at_s, actor.name, last))
                 return
         mailbox.run_turn()
 
@@ -208,9 +210,9 @@ class Recording:
             self._seen.append(type(fact).__name__)
         self._actors_facts(fact)
 
-    def _turn(self, at_s: float, name: str, mailbox: Mailbox) -> Turn:
+    def _turn(self, at_s: float, name: str, last: Envelope[Any] | None) -> Turn:
         turn = Turn(
-            at_s, name, message_name(mailbox), tuple(self._now_s), tuple(self._wall_s), tuple(self._draws),
+            at_s, name, message_name(last), tuple(self._now_s), tuple(self._wall_s), tuple(self._draws),
             tuple(self._requests), tuple(self._seen),
         )  # fmt: skip
         self._clear()

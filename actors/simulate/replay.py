@@ -256,14 +256,13 @@ class Replay:
         cell = mailbox.actor if mailbox is not None else None
         if mailbox is None or not isinstance(cell, Cell):
             raise self._differs(turn.actor, "a turn", turn.message or "its start", "there is no such actor")
-        mailbox.current = None
         player.readings = readings = Readings(turn)
         try:
             with using(player):
-                mailbox.run_turn(1 if cell._set_up else 0)  # noqa: SLF001  as it was recorded
+                last = mailbox.run_turn(1 if cell._set_up else 0)  # noqa: SLF001  as it was recorded
         finally:
             player.readings = None
-        self._compare(turn, "the message", turn.message, message_name(mailbox))
+        self._compare(turn, "the message", turn.message, message_name(last))
         requests = list(turn.requests)
         for number, found in enumerate(readings.requests):
             expected = requests[number] if number < len(requests) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any, ClassVar
 
 import pytest
@@ -205,6 +207,23 @@ def test_a_small_mailbox_keeps_the_order_and_the_bound(stage: Stage) -> None:
     stage.world.settle()
 
     assert log == [("start", 1), ("start", 2), *range(5, HELD_MESSAGES_MAX + 5)]
+
+
+class Letter:
+    """A message whose end can be seen."""
+
+
+def test_an_actor_at_rest_keeps_no_message(stage: Stage) -> None:
+    """What hangs on the last one (a status, all records of a parent) would stay for as long as nothing happens."""
+    letter = Letter()
+    seen = weakref.ref(letter)
+    stage.ref.tell(letter)
+    del letter
+    assert seen() is not None
+    stage.world.settle()
+    assert isinstance(stage.log.pop(), Letter)
+    gc.collect()
+    assert seen() is None
 
 
 def test_a_monitor_hears_of_a_death_and_of_one_that_is_past(stage: Stage) -> None:

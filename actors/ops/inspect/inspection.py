@@ -300,7 +300,7 @@ def message_in_hand(cell: Cell, now_s: float) -> tuple[str, float]:
     since_s = cell.busy_since_s
     if since_s is None:
         return "", 0.0
-    return message_name(cell.actor_inbox), max(0.0, now_s - since_s)
+    return message_name(cell.actor_inbox.current), max(0.0, now_s - since_s)
 
 
 def short_files(text: str) -> str:
