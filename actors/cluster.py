@@ -26,11 +26,11 @@ from .core import reconcile as pure
 from .core.conflicts import Conflicts
 from .core.debounce import INSTANT_S, Debounce
 from .core.difference import same
-from .core.echo import is_news
+from .core.echo import is_news, stands
 from .core.events import AuditDiffered, LookDeferred, NewsSuppressed, Reconciled, RecordSkipped
 from .core.fleet import FleetDefinition
 from .core.health import Roll
-from .core.model import Item, Now, Parent, ParentKey, Plan, Policy, Record, status_text
+from .core.model import Item, Now, Parent, ParentKey, Plan, Policy, Record, Wish, status_text
 from .core.override import Override
 from .core.ports import Objects
 from .core.reconcile import BackendView, Children
@@ -91,8 +91,7 @@ class ClusterActor(Behaviour):
         self.key = key
         self._fleet, self._idle_s = fleet, idle_s
         self._defaults = self._policy = policy
-        self._status, self._gateway, self._directory = status, gateway, directory
-        self._watcher = watcher
+        self._status, self._gateway, self._directory, self._watcher = status, gateway, directory, watcher
         self._pauses, self._behind = pauses, behind  # by command; by a stream that is down; see ``tree``
         self._child_kinds = tuple(child.ref.kind for child in fleet.children)
         self._missing = {fleet.parent.kind, *self._child_kinds}  # kinds whose replacement has not come yet
@@ -118,8 +117,8 @@ class ClusterActor(Behaviour):
         self._awaiting = 0  # after a conflict: the version that was refused; anything newer is looked at
         self._backend = BackendView()
         self._asked: dict[str, Item] = {}  # by key: what the gateway was last told
-        self._target: dict[str, Any] | None = None  # the status wished for and not yet answered
-        self._wished: tuple[tuple[int, dict[str, Any]], ...] = ()  # by sequence: unanswered, the newest is the target
+        self._target: Wish | None = None  # the status wished for and not yet answered
+        self._wished: tuple[tuple[int, Wish], ...] = ()  # by sequence: unanswered, the newest is the target
         self._sent_version = 0
         self._refusals = 0  # of our status, in a row
         self.turned_down: TurnedDown | None = None  # the last refusal; it counts while the timer "write" runs
@@ -227,7 +226,7 @@ class ClusterActor(Behaviour):
             self._conflicts.ended()
         self._parent = parent
         self._policy = self._defaults.over(parent.spec)
-        wished, pending = (status for _, status in self._wished), self._target is not None
+        wished, pending = (wish for _, wish in self._wished), self._target is not None
         return old is None or is_news(old, parent, awaited=self._awaiting > 0, wished=wished, pending=pending)
 
     def _changed(self, cause: str) -> None:
@@ -263,13 +262,13 @@ class ClusterActor(Behaviour):
         self._repairs.settle(self._roll.eligible, started_s)
         if self._override.look(self._parent, Now(started_s, self.ctx.clock.wall())):
             self._told_gateway = False  # it goes by that too
-        if (plan := self.plan()) is None:
+        if (plan := self.plan(standing := self.standing)) is None:
             return
         self._awaiting = 0
         self.ctx.cancel("pause")
         if (pause_s := self._pauses.get(self.key, 0.0) - started_s) > 0:
             self.ctx.schedule("pause", pause_s, LookAgain())  # a command's pause ends by the clock alone
-        changed = not same(plan.status, self.standing)
+        changed = not same(plan.status, standing)
         self._execute(plan, changed)
         self.ctx.emit(Reconciled(
             parent=str(self.key), cause=self._cause or cause, changed=changed, changes=changes, waited_s=waited_s,
@@ -278,12 +277,12 @@ class ClusterActor(Behaviour):
         self._cause = ""
         self._stay()
 
-    def plan(self) -> Plan | None:
+    def plan(self, standing: dict[str, Any] | None = None) -> Plan | None:
         """What ought to be, by all that is here now; None before it all is. Changes nothing. RuntimeError if that changes."""
         if self._parent is None or self._missing:
             return None
         now = Now(self.ctx.clock.now(), self.ctx.clock.wall())
-        parent = evolve(self._parent, status=self.standing)  # read once
+        parent = evolve(self._parent, status=self.standing if standing is None else standing)
         children = Children(roll=self._roll, repairs=self._repairs, backend=self._backend, skipped=len(self._skipped),
                             behind=self._behind, paused=self._pauses.get(self.key, 0.0) > now.mono_s,
                             override_ends_s=self._override.by(self._parent, now))  # fmt: skip
@@ -291,8 +290,9 @@ class ClusterActor(Behaviour):
 
     @property
     def standing(self) -> dict[str, Any]:
-        """The status that is being written, else the one last seen on the server."""
-        return self._target or (self._parent.status if self._parent is not None else {})
+        """The status that is being written, else the one last seen on the server. It is read anew each time: ask once."""
+        seen = self._target or self._parent
+        return seen.status if seen is not None else {}
 
     def _execute(self, plan: Plan, changed: bool) -> None:
         assert self._parent is not None
@@ -304,7 +304,7 @@ class ClusterActor(Behaviour):
         if changed:
             if plan.failed:
                 self.ctx.emit(reconcile_failed(self.key, plan))
-            self._target = plan.status
+            self._target = Wish(plan.status)
             self._send_status()
         self._repairs.record(plan.repairs)  # asked already or not: a node may have left meanwhile, and come back
         if others or not self._told_gateway:
@@ -326,7 +326,7 @@ class ClusterActor(Behaviour):
         self._sent_version = self._parent.version
         self._wished = (*self._wished, (self._sequence, self._target))[-WISHES_KEPT:]
         self.ctx.tell(self._status, StatusWanted(
-            parent=self.key, uid=self._parent.uid, version=self._parent.version, status=self._target,
+            parent=self.key, uid=self._parent.uid, version=self._parent.version, wish=self._target,
             sequence=self._sequence, reply_to=self.ctx.ref,
         ))  # fmt: skip
 
@@ -345,7 +345,7 @@ class ClusterActor(Behaviour):
     def _ask_again(self, lost: str) -> None:
         """Somebody lost what we told them: tell it again. The same keys, the same status."""
         if self._target is not None and self._parent is not None:
-            if same(self._target, self._parent.status):  # it was written, and only the answer died with the writer
+            if stands(self._target, self._parent):  # it was written, and only the answer died with the writer
                 self._target = None
             else:
                 self._send_status()
@@ -405,10 +405,10 @@ class ClusterActor(Behaviour):
         if self._conflicts.met(self.ctx.clock.now()) and watcher is not None:
             self.ctx.tell(watcher, RelistWanted(reason=f"the newest version of {self.key} has not come"))
 
-    def _overwritten(self, answer: StatusAnswered, wished: dict[str, Any]) -> bool:
+    def _overwritten(self, answer: StatusAnswered, wished: Wish) -> bool:
         """Whether a newer version than our write is here and has another status: a look took our wish for what stood."""
         written, parent = answer.written, self._parent
-        return bool(written and parent and parent.version > written.version and not same(wished, parent.status))
+        return bool(written and parent and parent.version > written.version and not stands(wished, parent))
 
     def _learn(self, answer: StatusAnswered) -> None:
         """The next reconcile sees our own last write, whether its echo has come or not."""

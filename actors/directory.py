@@ -19,7 +19,7 @@ from typing import Any
 from .actor import Behaviour, Context, Factory, Monitor, Park, Ref, Resume, Stop
 from .core.conflicts import Conflicts
 from .core.events import ActorQuarantined, ActorReleased, Escalated, WatchFellBehind
-from .core.model import EventNote, Now, ParentKey
+from .core.model import EventNote, Now, ParentKey, Wish
 from .core.reconcile import replaced_condition
 from .core.records import RecordStore
 from .core.restarts import Nursery, RestartPolicy, Verdict
@@ -366,7 +366,7 @@ class DirectoryActor(Behaviour):
             parent=entry.key,
             uid=parent.uid,
             version=parent.version,
-            status=status,
+            wish=Wish(status),
             sequence=self._sequence,
             reply_to=self.ctx.ref,
         )

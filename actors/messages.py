@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 from pykka import ActorRef
 
-from .core.model import EventNote, Item, ParentKey
+from .core.model import EventNote, Item, ParentKey, Wish
 from .core.ports import Objects, Outcome, Reply, StreamChanged, Written
 
 __all__ = [
@@ -317,9 +317,14 @@ class StatusWanted:
     parent: ParentKey
     uid: str
     version: int
-    status: dict[str, Any]
+    wish: Wish
     sequence: int
     reply_to: Ref
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """See ``Wish.status``."""
+        return self.wish.status
 
 
 class StatusState(Enum):

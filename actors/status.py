@@ -12,13 +12,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from attrs import evolve
 
 from .actor import Behaviour, Context
 from .core.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unauthorized
 from .core.events import EventFailed, StatusFailed, StatusWritten
-from .core.model import ParentKey
+from .core.model import ParentKey, Wish
 from .core.ports import Outcome, StatusWriter, Written
 from .messages import (
     DrainWanted,
@@ -115,7 +114,7 @@ class StatusActor(Behaviour):
             if lane is None or lane.current is not None or lane.waiting is None:
                 continue
             wish, lane.waiting = lane.waiting, None
-            lane.fingerprint = _fingerprint(wish.status)
+            lane.fingerprint = _fingerprint(wish.wish)
             uid, version, fingerprint = self._versions.get(key, ("", 0, 0))
             if uid == wish.uid and wish.version <= version:  # made before its ClusterActor heard of our own last write
                 if fingerprint == lane.fingerprint:
@@ -225,6 +224,6 @@ class StatusActor(Behaviour):
         }  # fmt: skip
 
 
-def _fingerprint(status: dict[str, Any]) -> int:
+def _fingerprint(wish: Wish) -> int:
     """Tells statuses apart without keeping them: 64 bits, compared with one other."""
-    return hash(msgspec.json.encode(status))
+    return hash(wish.text)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from .difference import same
-from .model import Parent
+from .model import Parent, Wish
 
-__all__ = ["is_news"]
+__all__ = ["is_news", "stands"]
 
 
-def is_news(old: Parent, new: Parent, *, awaited: bool, wished: Iterable[dict[str, Any]], pending: bool) -> bool:
+def stands(wish: Wish, parent: Parent) -> bool:
+    """Whether that parent has the status that is wished for."""
+    return parent.holds(wish) or same(wish.status, parent.status)
+
+
+def is_news(old: Parent, new: Parent, *, awaited: bool, wished: Iterable[Wish], pending: bool) -> bool:
     """Whether there is anything to look at in ``new``, which is no older than ``old``.
 
-    ``awaited``: a conflict spoke of a newer object, and this is it. ``wished``: the statuses that we have asked for and have
-    no answer for, of which this may be the echo. ``pending``: whether there is such a one.
+    ``awaited``: a conflict spoke of a newer object, and this is it. ``wished``: what we have asked for and have no answer
+    for, of which this may be the echo. ``pending``: whether there is such a one.
     """
     if old.generation != new.generation or old.deleting != new.deleting:
         return True
@@ -24,6 +28,6 @@ def is_news(old: Parent, new: Parent, *, awaited: bool, wished: Iterable[dict[st
         return differs
     if awaited:
         return True
-    if any(same(status, new.status) for status in wished):
+    if any(stands(wish, new) for wish in wished):
         return False  # the echo of a wish came before its answer
     return pending or not same(old.status, new.status)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from actors.cluster import ClusterActor
-from actors.core.model import Now
+from actors.core.model import Now, Wish
 from actors.core.reconcile import replaced_condition
 from actors.directory import DirectoryActor, Phase
 from actors.messages import StatusWanted
@@ -42,7 +42,7 @@ def status_asked_for_again_though_it_is_there(original: Any) -> Any:
 def what_was_written_is_not_remembered(_original: Any) -> Any:
     fingerprints = itertools.count()
 
-    def fingerprint(status: dict[str, Any]) -> int:
+    def fingerprint(wish: Wish) -> int:
         return next(fingerprints)  # no two are the same
 
     return fingerprint
@@ -61,7 +61,7 @@ def unchanged_condition_is_told_again(_original: Any) -> Any:
             parent=entry.key,
             uid=parent.uid,
             version=parent.version,
-            status=replaced_condition(parent, now, "Ready", False, "Quarantined", entry.why),
+            wish=Wish(replaced_condition(parent, now, "Ready", False, "Quarantined", entry.why)),
             sequence=self._sequence,
             reply_to=self.ctx.ref,
         )

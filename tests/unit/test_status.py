@@ -11,7 +11,7 @@ import pytest
 from actors.actor import Cell
 from actors.core.errors import ApiError, ApiThrottled, Conflict, Forbidden, Invalid, NotFound, Unauthorized, Unreachable
 from actors.core.events import EventFailed, StatusFailed
-from actors.core.model import EventNote, ParentKey
+from actors.core.model import EventNote, ParentKey, Wish
 from actors.core.ports import Later, Written
 from actors.mailbox import using
 from actors.messages import DrainWanted, EventWanted, StatusAnswered, StatusState, StatusWanted
@@ -74,7 +74,7 @@ class Office:
     def wish(self, name: str = "c", n: int = 0, *, version: int = 1, uid: str = "u") -> None:
         self.sequence += 1
         self.cell.tell(StatusWanted(
-            parent=ParentKey("default", name), uid=uid, version=version, status={"n": n}, sequence=self.sequence,
+            parent=ParentKey("default", name), uid=uid, version=version, wish=Wish({"n": n}), sequence=self.sequence,
             reply_to=self.asker,
         ))  # fmt: skip
         self.world.settle()

@@ -11,7 +11,7 @@ from attrs import evolve
 from ...cluster import ClusterActor
 from ...core.conflicts import Conflicts
 from ...core.debounce import Debounce
-from ...core.model import Parent, Plan
+from ...core.model import Parent, Plan, Wish
 from ...core.ports import Objects
 from ...messages import LookAgain, StatusAnswered
 from .planting import Bed
@@ -104,7 +104,7 @@ def _(original: Any) -> Any:
     what="who writes between our write and its answer has the last word",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def overwritten(self: ClusterActor, answer: StatusAnswered, wished: dict[str, Any] | None) -> bool:
+    def overwritten(self: ClusterActor, answer: StatusAnswered, wished: Wish) -> bool:
         return False
 
     return overwritten

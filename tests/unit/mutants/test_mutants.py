@@ -26,7 +26,7 @@ from actors.core.debounce import Debounce
 from actors.core.decode import Decoder
 from actors.core.health import Roll
 from actors.core.intake import Intake
-from actors.core.model import Child, Item, Now, Parent, ParentKey, ParentSpec, Policy, Share
+from actors.core.model import Child, Item, Now, Parent, ParentKey, ParentSpec, Policy, Share, Wish
 from actors.core.ports import Later, Objects, Written
 from actors.core.quantity import Quota
 from actors.core.quota import Ledger
@@ -167,7 +167,7 @@ def probe_pending(*, first_replaces: bool = False, second_replaces: bool = False
 def probe_overwritten() -> Any:
     actor: Any = SimpleNamespace(_parent=parent(version=3, status={"total": 99}))
     answer = StatusAnswered(sequence=1, state=StatusState.WRITTEN, written=Written(version=2, status={"total": 1}))
-    return ClusterActor._overwritten(actor, answer, {"total": 1})
+    return ClusterActor._overwritten(actor, answer, Wish({"total": 1}))
 
 
 def probe_awaiting() -> Any:
