@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from pykka._envelope import Envelope
 
 import actors
 from actors.actor import Restart
 from actors.core.errors import Unavailable
 from actors.core.events import ActorCrashed, CommandGiven, DeadLettered, ObjectRefused, StreamDown
 from actors.core.model import ParentKey
+from actors.messages import DebounceEnded
 from actors.ops.exit_codes import ExitCode
 from actors.ops.inspect.asking import dump
 from actors.ops.inspect.commands import REGISTRY, perform
@@ -172,7 +174,8 @@ def test_health_tells_of_threads_that_were_given_up_once_each(operator: Any, mon
 
 
 def test_top_finds_who_is_longest_in_its_message(operator: Any) -> None:
-    operator.look.cell("cluster/default/c2").busy_since_s = operator.world.clock.now() - 8.0
+    cell = operator.look.cell("cluster/default/c2")
+    cell.busy_since_s, cell.actor_inbox.current = operator.world.clock.now() - 8.0, Envelope(DebounceEnded())
     answer = operator.do("top --by busy --max 1")
 
     assert [(each["actor"], each["in_hand_s"]) for each in answer["top"]] == [("cluster/default/c2", 8.0)]
