@@ -113,6 +113,7 @@ class System:
         self.end: End | None = None
         self.stopped = False
         self.overdue: list[str] = []
+        self._make_cluster, self._find_watcher = self._cluster_actor, self._watcher_of  # once for all parents
         self._ports = ports
         self._on_end = on_end
         self.ledger = Ledger(gateway.quota, gateway.call_timeout_s, gateway.counted_late_s)
@@ -149,13 +150,13 @@ class System:
         )  # fmt: skip
 
     def _cluster(self, key: ParentKey) -> Factory:
-        return _OfParent(self._cluster_actor, key)
+        return _OfParent(self._make_cluster, key)
 
     def _cluster_actor(self, ctx: Context, key: ParentKey) -> Behaviour:
         return ClusterActor(
             ctx, key=key, fleet=self.fleet, policy=self.settings.policy, idle_s=self.settings.idle_s,
             status=self.refs["status"], gateway=self.refs[GATEWAY], directory=self.refs["directory"],
-            watcher=self._watcher_of, pauses=self.pauses, behind=self.behind,
+            watcher=self._find_watcher, pauses=self.pauses, behind=self.behind,
         )  # fmt: skip
 
     def _watcher_of(self, kind: str) -> Ref | None:

@@ -62,13 +62,17 @@ class BackendView:
         return self.reachable is False or self.held != ""
 
 
+NOT_ASKED = BackendView()
+"""What everybody knows of the backend at first: one for all."""
+
+
 @frozen(kw_only=True)
 class Children:
     """All that reconcile sees of the children: the roll, what has been asked for them, and what the backend said."""
 
     roll: Roll
     repairs: Repairs
-    backend: BackendView = BackendView()
+    backend: BackendView = NOT_ASKED
     skipped: int = 0  # records left out because reading them killed the reader twice
     behind: Collection[str] = ()  # kinds whose watch is: what is known of them is old
     paused: bool = False  # a person's command holds the repairs; the spec's own pause is in the parent

@@ -32,6 +32,11 @@ _GROWTH = 64
 _WELL = _HEALTHY.index(True)
 
 
+_NO_HOMES: dict[str, Home] = {}
+_NOBODY = array("I")
+"""Of all who have none. Nobody writes there."""
+
+
 class Group:
     """The children of one parent (None: of no parent), by place.
 
@@ -42,8 +47,7 @@ class Group:
 
     def __init__(self, parent: ParentKey | None) -> None:
         self.parent = parent
-        self.homes: dict[str, Home] = {}
-        self.members = array("I")
+        self.homes, self.members = _NO_HOMES, _NOBODY  # its own from the first child on
         self.count = 0
         self.timeout_s: float | None = None
         self.check_at_s = float("inf")
@@ -53,11 +57,15 @@ class Group:
         """Where the children are that are in that namespace."""
         found = self.homes.get(namespace)
         if found is None:
+            if not self.homes:
+                self.homes = {}
             found = self.homes[namespace] = Home(self, namespace)
         return found
 
     def join(self, place: int) -> None:
         """One more."""
+        if self.members is _NOBODY:
+            self.members = array("I")
         self.members.append(place)
         self.count += 1
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import count
 from types import FunctionType
 from typing import Any
@@ -98,7 +99,7 @@ class _Capture:
             return ["future"]  # whoever asked is not in the replay
         if type(value).__name__ in _LOCKS and type(value).__module__ in ("_thread", "builtins"):
             return ["lock"]
-        if isinstance(value, FunctionType) and value.__module__.startswith(_OUTSIDE):
+        if isinstance(value, FunctionType | partial) and getattr(value, "func", value).__module__.startswith(_OUTSIDE):
             return ["nothing"]
         return form_of(value, self._encoder.encode)
 

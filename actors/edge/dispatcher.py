@@ -21,6 +21,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pykka._envelope import Envelope
@@ -343,14 +344,12 @@ class _Timers(threading.Thread):
             if self._heap[0][2] is timer:
                 self._changed.notify()
 
-        def cancel() -> None:
-            if timer.callback is not None:
-                timer.callback = None
-                self._cancelled()
+        return partial(self._cancel, timer)
 
-        return cancel
-
-    def _cancelled(self) -> None:
+    def _cancel(self, timer: Timer) -> None:
+        if timer.callback is None:
+            return
+        timer.callback = None
         with self._changed:
             self._cancelled_count += 1
             if self._cancelled_count > 1000 and self._cancelled_count * 2 > len(self._heap):

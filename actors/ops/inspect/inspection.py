@@ -319,17 +319,8 @@ def _root(file: str) -> str:
 
 
 def _fired(callback: Callable[[], None] | None) -> _Fired | None:
-    """What a timer of an actor will bring: ``Context.schedule`` has it in the closure of the callback."""
-    code = getattr(callback, "__code__", None)
-    closure = getattr(callback, "__closure__", None)
-    if code is None or not closure or "fired" not in code.co_freevars:
-        return None
-    try:
-        envelope = closure[code.co_freevars.index("fired")].cell_contents
-    except ValueError:  # an empty cell
-        return None
-    message = getattr(envelope, "message", None)
-    return message if isinstance(message, _Fired) else None
+    """What a timer of an actor will bring: it is the callback."""
+    return callback if isinstance(callback, _Fired) else None
 
 
 def _key_text(key: Any) -> str:

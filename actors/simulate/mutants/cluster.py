@@ -30,7 +30,7 @@ def _(original: Any) -> Any:
     def objects(self: ClusterActor, mail: Objects) -> None:
         original(self, mail)
         if self._missing and self._parent is not None:
-            self._missing.clear()
+            self._missing = frozenset()
             self._changed(mail.kind)
 
     return objects
@@ -43,7 +43,7 @@ def _(original: Any) -> Any:
 def _(original: Any) -> Any:
     def reset(self: ClusterActor) -> None:
         original(self)
-        self._missing.discard(self._child_kinds[-1])
+        self._missing -= {self._child_kinds[-1]}
 
     return reset
 

@@ -184,7 +184,7 @@ def _(original: Any) -> Any:
 def stash_is_dropped(original: Any) -> Any:
     def on_receive(self: Cell, message: Any) -> Any:
         answer = original(self, message)
-        self._stash.clear()
+        self._stash = ()
         return answer
 
     return on_receive
