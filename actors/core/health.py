@@ -7,6 +7,7 @@ counted like all others; those that are unwell are kept apart, because another p
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container, Iterable
 
 from attrs import define
@@ -46,17 +47,39 @@ class Counts:
         return self.healthy, self.unhealthy, self.unknown
 
 
+@functools.lru_cache(maxsize=8)  # a process has one fleet
+def _no_counts(kinds: tuple[str, ...]) -> dict[str, Counts]:
+    return {kind: Counts() for kind in kinds}
+
+
+_NOBODY: dict[str, Child] = {}
+
+
 class Roll:
-    """All children of ``parent``, of every kind named in ``kinds``. They are kept in few bytes each (``Shelf``)."""
+    """All children of ``parent``, of every kind named in ``kinds``. They are kept in few bytes each (``Shelf``).
+
+    What a parent without children has is one for all of them: its own comes with the first child (``_begin``).
+    """
+
+    __slots__ = ("_coming", "_parent", "_shelves", "counts", "eligible", "guests", "unwell_guests")
 
     def __init__(self, kinds: Iterable[str], parent: ParentKey) -> None:
-        self._shelves: dict[str, Shelf] = {kind: Shelf(kind, parent) for kind in kinds}
-        self.counts: dict[str, Counts] = {kind: Counts() for kind in self._shelves}
-        self.eligible: dict[str, Child] = {}
+        self._parent = parent
+        self._shelves: dict[str, Shelf] = {}
+        self.counts: dict[str, Counts] = _no_counts(tuple(kinds))
+        self.eligible: dict[str, Child] = _NOBODY
         self.guests = 0
         """How many of all are guests."""
-        self.unwell_guests: dict[str, Child] = {}
+        self.unwell_guests: dict[str, Child] = _NOBODY
         self._coming: Shelf | None = None
+
+    def _begin(self, kind: str) -> Shelf:
+        """The first child of that kind is here."""
+        if not self._shelves:
+            self.counts = {each: Counts() for each in self.counts}
+            self.eligible, self.unwell_guests = {}, {}
+        shelf = self._shelves[kind] = Shelf(kind, self._parent)
+        return shelf
 
     @property
     def children(self) -> dict[str, Child]:
@@ -70,7 +93,9 @@ class Roll:
 
     def enter(self, kind: str, key: bytes, text: bytes) -> bool:
         """The same for who is packed already. Only of who is ill a record is made."""
-        shelf, mark = self._shelves[kind], mark_of(text)
+        shelf, mark = self._shelves.get(kind), mark_of(text)
+        if shelf is None:
+            shelf = self._begin(kind)
         before = shelf.rows.put(key, text) if self._coming is None else shelf.rows.get(key)
         if before is None:
             self.guests += mark >= GUEST
@@ -110,7 +135,7 @@ class Roll:
 
     def absent(self, kind: str, present: Container[str]) -> list[str]:
         """The uids of that kind which are not in ``present``: what a replacement strikes off."""
-        return [uid for uid in self._shelves[kind] if uid not in present]
+        return [uid for uid in self._shelves.get(kind, ()) if uid not in present]
 
     def expect(self, entries: Shelf) -> None:
         """All records of ``entries`` are going to be put, one by one; ``take_over`` then keeps them as they came."""
@@ -118,14 +143,14 @@ class Roll:
 
     def take_over(self, kind: str) -> None:
         """What was expected has been put. Its rows are the watcher's own until one of the two changes."""
-        if self._coming is not None:
-            self._shelves[kind].replace(self._coming)
-            self._coming = None
+        if self._coming is not None and (shelf := self._shelves.get(kind)) is not None:  # else nobody came
+            shelf.replace(self._coming)
+        self._coming = None
 
     @property
     def total(self) -> int:
         """All children of all kinds."""
-        return sum(map(len, self._shelves.values()))
+        return sum(map(len, list(self._shelves.values())))
 
     @property
     def repairable(self) -> int:
@@ -145,7 +170,8 @@ class Roll:
         guests = sum(mark_of(text) >= GUEST for text in near)
         if guests != self.guests:
             wrong = list(fresh)
-        self.counts, self.guests = fresh, guests
+        if wrong:
+            self.counts, self.guests = fresh, guests
         return wrong
 
     def recount(self) -> dict[str, Counts]:

@@ -48,6 +48,18 @@ def test_counts_follow_every_change_of_state_and_departure() -> None:
     assert (roll.total, roll.sum().as_tuple(), list(roll.eligible)) == (2, (0, 0, 2), ["a"])
 
 
+def test_what_parents_without_children_share_is_not_written_by_one_that_has_some() -> None:
+    empty, other = Roll(("K",), HOME), Roll(("K",), HOME)
+    assert empty.counts is other.counts, "its own would take 0.3 kB of each of many thousand"
+    other.put(child("a", healthy=False))
+    other.put(child("a@ns/c2", healthy=False, guest=True))
+    other.audit()
+
+    assert (other.counts, len(other.eligible), len(other.unwell_guests)) == ({"K": Counts(unhealthy=2)}, 1, 1)
+    assert (empty.counts, empty.eligible, empty.unwell_guests, empty.total) == ({"K": Counts()}, {}, {}, 0)
+    assert (empty.audit(), empty.counts is Roll(("K",), HOME).counts) == ([], True)
+
+
 @pytest.mark.parametrize("change", [{"version": 9}, {"heartbeat": "later"}])
 def test_a_version_or_a_heartbeat_alone_does_not_matter(change: dict[str, Any]) -> None:
     """Promise *silent heartbeats*: nobody is woken; but the record kept is the newest."""
