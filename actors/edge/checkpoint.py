@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from itertools import count
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from attrs import define, field
@@ -25,6 +24,7 @@ from ..core.closures import form_of, value_of_form
 from ..core.graph import Decoder, Encoder, Json, Misshapen, fields_of, fill
 from ..mailbox import Dispatcher, Future, Mailbox, using
 from ..tree import System
+from .gate import Timer
 
 _OWN = ("actor_urn", "actor_inbox", "actor_stopped", "_actor_ref", "dispatcher")  # made anew with the cell
 _LANES = ("_control", "_objects")
@@ -99,7 +99,9 @@ class _Capture:
             return ["future"]  # whoever asked is not in the replay
         if type(value).__name__ in _LOCKS and type(value).__module__ in ("_thread", "builtins"):
             return ["lock"]
-        if isinstance(value, FunctionType | partial) and getattr(value, "func", value).__module__.startswith(_OUTSIDE):
+        if isinstance(value, FunctionType) and value.__module__.startswith(_OUTSIDE):
+            return ["nothing"]
+        if isinstance(value, MethodType) and isinstance(value.__self__, Timer):
             return ["nothing"]
         return form_of(value, self._encoder.encode)
 

@@ -21,7 +21,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from pykka._envelope import Envelope
@@ -126,7 +125,7 @@ class ThreadDispatcher:
 
     def after(self, delay_s: float, callback: Callable[[], None]) -> Cancel:
         """Call back on the timer thread."""
-        timer = Timer(callback)
+        timer = Timer(callback, self._timers.cancelled)
         if (tap := self.tap) is not None:
             tap.timer_set(timer, delay_s)
         return self._timers.add(delay_s, timer)
@@ -332,6 +331,7 @@ class _Timers(threading.Thread):
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._cancelled_count = 0
+        self.cancelled = self._cancelled  # one for all timers
         self._stopping = False
         self._watch = watch
         self._fire = fire
@@ -344,12 +344,9 @@ class _Timers(threading.Thread):
             if self._heap[0][2] is timer:
                 self._changed.notify()
 
-        return partial(self._cancel, timer)
+        return timer.cancel
 
-    def _cancel(self, timer: Timer) -> None:
-        if timer.callback is None:
-            return
-        timer.callback = None
+    def _cancelled(self) -> None:
         with self._changed:
             self._cancelled_count += 1
             if self._cancelled_count > 1000 and self._cancelled_count * 2 > len(self._heap):

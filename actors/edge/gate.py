@@ -30,13 +30,23 @@ def message_name(envelope: Envelope[Any] | None) -> str:
 
 
 class Timer:
-    """A callback on its way; ``callback`` is None once it has gone off or was cancelled. ``number`` is the tap's."""
+    """A callback on its way; ``callback`` is None once it has gone off or was cancelled. ``number`` is the tap's.
 
-    __slots__ = ("callback", "number")
+    ``cancelled`` is told of the latter.
+    """
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    __slots__ = ("callback", "cancelled", "number")
+
+    def __init__(self, callback: Callable[[], None], cancelled: Callable[[], None]) -> None:
         self.callback: Callable[[], None] | None = callback
+        self.cancelled = cancelled
         self.number = 0
+
+    def cancel(self) -> None:
+        """It shall not go off."""
+        if self.callback is not None:
+            self.callback = None
+            self.cancelled()
 
     def go_off(self) -> None:
         """Call back, unless it was cancelled."""
