@@ -19,7 +19,9 @@ Times are seconds on the injected monotonic clock. One owner at a time: the call
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Iterable
+from itertools import groupby
 from math import inf
 
 import msgspec
@@ -29,6 +31,7 @@ from .ports import Objects
 from .quantity import rfc3339_s
 from .records import Changes, ChildRecords, Entries
 from .slots import HEALTH, LIVE, NOWHERE, SILENT, Group, Slots, matter_of
+from .staging import Block, Taken
 
 __all__ = ["CLEAN_GAP_S", "PROOF_WAIT_S", "SETTLE_S", "SKEW_S", "Intake", "Replaced"]
 
@@ -56,6 +59,9 @@ class Intake:
 
     ``version``: what an intake before this one had seen already; no older list is believed.
     """
+
+    _by_columns = True
+    """Whether a list's children are taken in by blocks: of a kind of which the columns here are all that is kept."""
 
     def __init__(self, kind: str, *, beats: bool = True, version: int = 0) -> None:
         self.kind = kind
@@ -142,17 +148,24 @@ class Intake:
         self._replace = True  # from here on nobody is told of by himself
         slots, before, new = self._slots, len(self._slots), 0
         here = bytearray(len(slots.homes))
-        for record in listed:
-            matter = _matter(record)
-            place = slots.find(record.namespace, record.name)
-            if place < 0 or not (slots.matters[place] == matter or slots.uid(place) == record.uid):
-                new += 1
-                place = self._first(record, matter, now, place)
-            elif force or record.version > slots.versions[place]:
-                self._renew(place, record, matter, now)
-            if place >= len(here):
-                here.extend(bytes(place + 1 - len(here)))
-            here[place] = 1
+        for block in listed.blocks() if self._by_columns and isinstance(listed, Taken) else (listed,):
+            if isinstance(block, Block) and slots.knows_none_of(block):
+                new += len(block.names)
+                here.extend(bytes(len(slots.homes) - len(here)))
+                self._fill(block, now)
+                here.extend(b"\1" * len(block.names))
+                continue
+            for record in block:
+                matter = _matter(record)
+                place = slots.find(record.namespace, record.name)
+                if place < 0 or not (slots.matters[place] == matter or slots.uid(place) == record.uid):
+                    new += 1
+                    place = self._first(record, matter, now, place)
+                elif force or record.version > slots.versions[place]:
+                    self._renew(place, record, matter, now)
+                if place >= len(here):
+                    here.extend(bytes(place + 1 - len(here)))
+                here[place] = 1
         for place in [place for place in slots if not here[place]]:
             if slots.uid(place) not in refused:
                 self._forget(place)
@@ -328,12 +341,40 @@ class Intake:
         if isinstance(record, Child):
             slots.beat(place, record.heartbeat)
         if group.timeout_s is not None:
-            if self._was_old(place, group.timeout_s):
-                slots.marks[place] |= SILENT
-            else:
-                self._check(group, self._deadline(place, group.timeout_s))
+            self._begin_clock(group, place, group.timeout_s)
         self._tell(place)
         return place
+
+    def _fill(self, block: Block, now: float) -> None:
+        """As ``_first`` of each of a list's children whose names are free."""
+        slots, groups = self._slots, self._groups
+        for parent in dict.fromkeys(block.parents):
+            if parent not in groups:
+                groups[parent] = Group(parent)
+        whose = zip(block.parents, block.namespaces, strict=True)
+        homes = [groups[parent].home(namespace) for parent, namespace in whose]
+        first = slots.fill(block, homes, now)
+        for group, run in groupby(range(first, len(slots.homes)), lambda place: homes[place - first].group):
+            places = array("I", run)
+            group.join_all(places)
+            if group.timeout_s is not None:
+                self._begin_clocks(group, places)
+
+    def _begin_clocks(self, group: Group, places: array[int]) -> None:
+        """As ``_begin_clock`` of each: with the same heartbeat at the same instant they have the same deadline."""
+        assert group.timeout_s is not None
+        texts = self._slots.heartbeats
+        one_of_each = dict(zip(map(texts.__getitem__, places), places, strict=True)).values()
+        alike = self._beats and not any(self._was_old(place, group.timeout_s) for place in one_of_each)
+        for place in places[:1] if alike else places:
+            self._begin_clock(group, place, group.timeout_s)
+
+    def _begin_clock(self, group: Group, place: int, timeout_s: float) -> None:
+        """Of who was not here before: silent at once, or looked at when that may be."""
+        if self._was_old(place, timeout_s):
+            self._slots.marks[place] |= SILENT
+        else:
+            self._check(group, self._deadline(place, timeout_s))
 
     def _renew(self, place: int, record: Record, matter: int, now: float) -> bool:
         """Take in a newer version; whether it is material."""
@@ -411,7 +452,7 @@ class Intake:
         if slots.holds_parents or not slots:
             return {slots.uid(place): slots.record(place) for place in slots}
         groups = (group for group in self._groups.values() if group.count)
-        families = ((group.parent, map(slots.row, group.present(slots.homes)), group.count) for group in groups)
+        families = [(group.parent, slots.rows(group.present(slots.homes)), group.count) for group in groups]
         return ChildRecords.of_families(self.kind, families)
 
     def _group(self, parent: ParentKey | None) -> Group:

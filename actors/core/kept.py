@@ -6,6 +6,8 @@ sees no difference). Neither counts as a sign of life: anybody may have written 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
 from .intake import Intake
@@ -52,6 +54,10 @@ class KeptSlots(Slots):
         child = super().child(place)
         return msgspec.structs.replace(child, fields=fields, quiet=quiet) if fields or quiet else child
 
+    def rows(self, places: Iterable[int]) -> Iterator[tuple[bytes, bytes]]:
+        """See ``Slots``."""
+        return map(self.row, places)
+
     def row(self, place: int) -> tuple[bytes, bytes]:
         """See ``Slots``."""
         key, text = super().row(place)
@@ -65,6 +71,7 @@ class KeptIntake(Intake):
     """``Intake`` of a kind with further fields."""
 
     _slots: KeptSlots
+    _by_columns = False
 
     def __init__(self, kind: str, *, beats: bool = True, version: int = 0) -> None:
         super().__init__(kind, beats=beats, version=version)

@@ -238,13 +238,16 @@ class ChildRecords(Children):
 
         Put in one by one, each child would make its bucket anew, and what that leaves behind is as much again as the records.
         """
-        records = cls(kind)
-        for parent, rows, count in families:
-            records.shelf_of(parent).rows.fill(rows, count)
-        shelves = records.shelves.values()
-        where = ((key, b"%d" % shelf.number) for shelf in shelves for key, _ in shelf.rows.items())
-        records.where.fill(where, sum(map(len, shelves)))
-        records.ill = sum(_ill_in(shelf.rows) for shelf in shelves)
+        records, families = cls(kind), list(families)
+
+        def index() -> Iterator[tuple[bytes, bytes]]:
+            for parent, rows, count in families:
+                shelf, listed = records.shelf_of(parent), list(rows)
+                shelf.rows.fill(listed, count)
+                yield from ((key, b"%d" % shelf.number) for key, _ in listed)
+
+        records.where.fill(index(), sum(count for _, _, count in families))
+        records.ill = sum(_ill_in(shelf.rows) for shelf in records.shelves.values())
         return records
 
     @classmethod

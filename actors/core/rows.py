@@ -17,12 +17,13 @@ from hashlib import blake2b
 from typing import Self
 from zlib import crc32
 
-__all__ = ["KEY_BYTES", "UUID_LETTERS", "Rows", "is_uuid", "key_of", "uid_of"]
+__all__ = ["KEY_BYTES", "UUID_LETTERS", "Rows", "is_uuid", "key_of", "keys_of", "uid_of"]
 
 _BUCKET_ROWS = 24
 """On average, at most. Larger ones cost time on each change (they are copied), smaller ones memory (50 B a bucket)."""
 KEY_BYTES = 16
 UUID_LETTERS = 36
+_DASHES = (8, 13, 18, 23)
 _TEXT_AT = KEY_BYTES + 1
 """From a row's beginning to that of its text, where its length is one byte."""
 _LONG = 127
@@ -46,6 +47,22 @@ def key_of(uid: str) -> bytes:
     digest = bytearray(blake2b(uid.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest())
     digest[8] |= 128
     return bytes(digest)
+
+
+def keys_of(uids: list[str]) -> bytes | None:
+    """As ``key_of`` of each, one behind the other; None where not all of them are UUIDs."""
+    if set(map(len, uids)) != {UUID_LETTERS}:
+        return None
+    text = "".join(uids)
+    digits = text.replace("-", "")
+    dashes = all(text[at::UUID_LETTERS].count("-") == len(uids) for at in _DASHES)
+    if not dashes or len(digits) != 2 * KEY_BYTES * len(uids):
+        return None
+    try:
+        keys = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    return keys if keys.hex() == digits and min(keys[8::KEY_BYTES]) > 127 else None
 
 
 def uid_of(key: bytes) -> str:
@@ -162,8 +179,10 @@ class Rows:
         while count > _BUCKET_ROWS * buckets:
             buckets *= 2
         parts = [bytearray() for _ in range(buckets)]  # not lists: a million rows are three million objects
-        for key, text in rows:
-            parts[_number(key) & (buckets - 1)] += b"".join((key, _length(text), text))
+        mask = buckets - 1
+        for key, text in rows:  # in one piece, as ``put``
+            size = len(text)
+            parts[crc32(key) & mask] += b"".join((key, _SHORT[size] if size < _LONG else _length(text), text))
         self._buckets, self._count = [bytes(part) for part in parts], count
 
 

@@ -11,11 +11,13 @@ Of a well child the text of its last turn is not kept, only a hash of all that m
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from .model import Child, Parent, ParentKey, Record
 from .parents import Parents
-from .rows import KEY_BYTES, UUID_LETTERS, is_uuid, key_of, uid_of
+from .rows import KEY_BYTES, UUID_LETTERS, is_uuid, key_of, keys_of, uid_of
+from .staging import Block
 from .texts import home_of, packed_other, packed_well
 
 __all__ = ["HEALTH", "LIVE", "NOWHERE", "SILENT", "Group", "Home", "Slots", "matter_of"]
@@ -68,6 +70,11 @@ class Group:
             self.members = array("I")
         self.members.append(place)
         self.count += 1
+
+    def join_all(self, places: array[int]) -> None:
+        """Some more."""
+        self.members += places
+        self.count += len(places)
 
     def leave(self, homes: list[Home | None]) -> None:
         """One less, which has its new home already."""
@@ -161,6 +168,45 @@ class Slots:
         self.set(place, record)
         home.group.join(place)
         return place
+
+    def knows_none_of(self, block: Block) -> bool:
+        """Whether ``fill`` may be called: the names are free, and each is there once."""
+        names = set(zip(block.namespaces, block.names, strict=True))
+        return len(names) == len(block.names) and all(
+            found.keys().isdisjoint(block.names)
+            for namespace in set(block.namespaces)
+            if (found := self.places.get(namespace)) is not None
+        )
+
+    def fill(self, block: Block, homes: list[Home], now: float) -> int:
+        """As ``add`` and ``beat`` of each of these children, but for their groups; the first place: the others follow it."""
+        first, count = len(self.homes), len(homes)
+        self.versions.extend(block.versions)
+        self.heard_s.extend(array("d", (now,)) * count)
+        matters = map(hash, zip(block.uids, block.parents, block.healthy, block.since, strict=True))  # as ``matter_of``
+        self.matters.extend(matters)
+        self.marks += bytes(map(_HEALTHY.index, block.healthy))
+        self.homes += homes
+        self._names += block.names
+        for namespace, run in groupby(range(count), block.namespaces.__getitem__):
+            self.places.setdefault(namespace, {}).update((block.names[at], first + at) for at in run)
+        keys = keys_of(block.uids)
+        if keys is None:  # some are no UUIDs
+            each = list(map(key_of, block.uids))
+            keys = b"".join(each)
+            self._uids |= {
+                first + at: uid
+                for at, (uid, key) in enumerate(zip(block.uids, each, strict=True))
+                if not is_uuid(uid, key)
+            }
+        self._keys += keys
+        for at, (healthy, since) in enumerate(zip(block.healthy, block.since, strict=True), first):
+            if healthy is False and since:
+                self._since[at] = since
+        if len(self._texts) >= _TEXTS_MAX:
+            self._texts.clear()
+        self.heartbeats += map(self._texts.setdefault, block.heartbeats, block.heartbeats)
+        return first
 
     def set(self, place: int, record: Record) -> None:
         """What it says of itself: a child's health, which is not silent any more; a parent's whole record."""
@@ -264,6 +310,17 @@ class Slots:
         heartbeat = self._last_beat(place) if mark & SILENT else ""
         since, uid = self._since.get(place, ""), self._uids.get(place, "")
         return key, packed_other(name, version, how, since, heartbeat, home.namespace, uid)
+
+    def rows(self, places: Iterable[int]) -> Iterator[tuple[bytes, bytes]]:
+        """As ``row`` of each."""
+        keys, names, versions, marks, homes = self._keys, self._names, self.versions, self.marks, self.homes
+        for place in places:
+            home = homes[place]
+            if marks[place] & (HEALTH | SILENT) == _WELL and home is not None and home.own and place not in self._uids:
+                key = bytes(keys[KEY_BYTES * place : KEY_BYTES * (place + 1)])
+                yield key, packed_well(names[place], versions[place])
+            else:
+                yield self.row(place)
 
     def _last_beat(self, place: int) -> str:
         """The heartbeat's text where it names an incident."""

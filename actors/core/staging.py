@@ -1,37 +1,68 @@
 """A list in the making: nothing of it counts before all of it is here, and all of it must be held until then.
 
 Held as records, a list would take more memory for its last moment than what becomes of it for ever; so children are held as
-msgpack, a block for some hundred of them. What a streamed list changes of itself before it is complete is held beside.
+msgpack, a block for some hundred of them, by columns: what all of a block have in common (the namespace, a second's heartbeat)
+is there once, and whoever takes a block fills its own columns without a step for each child. What a streamed list changes of
+itself before it is complete is held beside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import TypeVar
 
 import msgspec
 
 from .model import Child, Parent, ParentKey, Record
 
-__all__ = ["Staged"]
+__all__ = ["Block", "Staged", "Taken"]
 
 _BLOCK = 256
+_Value = TypeVar("_Value", str, bool | None)
+_Texts = list[str] | str
+"""A column of texts; or what is the same in all of them."""
 
 
-class _Line(msgspec.Struct, array_like=True, gc=False):
-    namespace: str
-    name: str
-    uid: str
-    version: int
-    parent: tuple[str, str] | None
-    healthy: bool | None
-    since: str
-    heartbeat: str
-    fields: str = ""
-    quiet: str = ""
+class Block(msgspec.Struct, gc=False):
+    """Some children of a list, by columns of the same length."""
+
+    kind: str
+    namespaces: list[str]
+    names: list[str]
+    uids: list[str]
+    versions: list[int]
+    parents: list[ParentKey | None]
+    healthy: list[bool | None]
+    since: list[str]
+    heartbeats: list[str]
+    fields: list[str]
+    quiet: list[str]
+
+    def __iter__(self) -> Iterator[Record]:
+        """The children as records."""
+        columns = (
+            repeat(self.kind), self.namespaces, self.names, self.uids, self.versions, self.parents, self.healthy, self.since,
+            self.heartbeats, repeat(False), self.fields, self.quiet,
+        )  # fmt: skip
+        return map(Child, *columns)
+
+
+class _Packed(msgspec.Struct, array_like=True, gc=False):
+    namespaces: _Texts
+    names: list[str]
+    uids: list[str]
+    versions: list[int]
+    parents: list[int]
+    healthy: list[bool | None] | bool | None
+    since: _Texts
+    heartbeats: _Texts
+    fields: _Texts
+    quiet: _Texts
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(list[_Line])
+_DECODER = msgspec.msgpack.Decoder(_Packed)
 
 
 class Staged:
@@ -42,8 +73,9 @@ class Staged:
         self.version = 0
         """The newest of any object so far."""
         self._kind = ""
-        self._lines: list[_Line] = []
+        self._open: list[Child] = []
         self._blocks: list[bytes] = []
+        self._parents: dict[ParentKey | None, int] = {}
         self._late: dict[str, Record | None] = {}
         self._claims: dict[str, tuple[Record, tuple[str, ...]]] = {}
 
@@ -59,33 +91,75 @@ class Staged:
         elif type_ == "MODIFIED" or isinstance(record, Parent) or uid in self._late:
             self._late[uid] = record
         else:
-            self._kind = record.kind
-            line = _Line(
-                record.namespace, record.name, uid, record.version, record.parent, record.healthy, record.since,
-                record.heartbeat, record.fields, record.quiet,
-            )  # fmt: skip
-            self._lines.append(line)
-            if len(self._lines) >= _BLOCK:
-                self._blocks.append(_ENCODER.encode(self._lines))
-                self._lines.clear()
+            self._open.append(record)
+            if len(self._open) >= _BLOCK:
+                self._blocks.append(_ENCODER.encode(self._packed()))
+                self._open.clear()
 
-    def take(self) -> Iterator[Record]:
+    def take(self) -> Taken:
         """All there is, each object's newest record, once: what has been taken is held no more."""
-        namespaces: dict[str, str] = {}
-        parents: dict[tuple[str, str], ParentKey] = {}
         blocks, self._blocks = self._blocks[::-1], []
-        while blocks or self._lines:
-            lines, self._lines = (_DECODER.decode(blocks.pop()), self._lines) if blocks else (self._lines, [])
-            for line in lines:
-                if line.uid not in self._late:
-                    key = line.parent
-                    parent = None if key is None else parents.get(key) or parents.setdefault(key, ParentKey(*key))
-                    yield Child(
-                        self._kind, namespaces.setdefault(line.namespace, line.namespace), line.name, line.uid, line.version,
-                        parent, line.healthy, line.since, line.heartbeat, False, line.fields, line.quiet,
-                    )  # fmt: skip
-        yield from (record for record in self._late.values() if record is not None)
+        if self._open:
+            blocks.insert(0, _ENCODER.encode(self._packed()))
+            self._open.clear()
+        return Taken(self._kind, blocks, list(self._parents), self._late)
 
     def disputed(self) -> Iterator[tuple[Record, tuple[str, ...]]]:
         """Who claims several parents, with their names."""
         return iter(self._claims.values())
+
+    def _packed(self) -> _Packed:
+        kinds, namespaces, names, uids, versions, whose, healthy, since, heartbeats, _, fields, quiet, _ = zip(
+            *map(msgspec.structs.astuple, self._open), strict=True
+        )
+        self._kind, parents = kinds[0], self._parents
+        return _Packed(
+            _same(namespaces), list(names), list(uids), list(versions),
+            [parents.setdefault(parent, len(parents)) for parent in whose],
+            _same(healthy), _same(since), _same(heartbeats), _same(fields), _same(quiet),
+        )  # fmt: skip
+
+
+class Taken:
+    """A complete list: its objects as records; or, ``blocks``, as columns where nothing of it has changed since. Once."""
+
+    def __init__(
+        self, kind: str, blocks: list[bytes], parents: list[ParentKey | None], late: dict[str, Record | None]
+    ) -> None:
+        self._kind, self._blocks, self._parents, self._late = kind, blocks, parents, late
+        self._namespaces: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Record]:
+        return (record for block in self.blocks() for record in block)
+
+    def blocks(self) -> Iterator[Block | list[Record]]:
+        """All of it."""
+        late = self._late
+        while self._blocks:
+            block = self._block(_DECODER.decode(self._blocks.pop()))
+            if not late or late.keys().isdisjoint(block.uids):
+                yield block
+            else:
+                yield [record for record in block if record.uid not in late]
+        yield [record for record in late.values() if record is not None]
+
+    def _block(self, packed: _Packed) -> Block:
+        count, shared = len(packed.names), self._namespaces
+        namespaces = [shared.setdefault(each, each) for each in _each(packed.namespaces, count)]
+        healthy = packed.healthy if isinstance(packed.healthy, list) else [packed.healthy] * count
+        return Block(
+            self._kind, namespaces, packed.names, packed.uids, packed.versions,
+            list(map(self._parents.__getitem__, packed.parents)), healthy, _each(packed.since, count),
+            _each(packed.heartbeats, count), _each(packed.fields, count), _each(packed.quiet, count),
+        )  # fmt: skip
+
+
+def _same(column: Sequence[_Value]) -> list[_Value] | _Value:
+    """That column as it is packed."""
+    first = column[0]
+    return first if column.count(first) == len(column) else list(column)
+
+
+def _each(column: _Texts, count: int) -> list[str]:
+    """… and as it was."""
+    return column if isinstance(column, list) else [column] * count
