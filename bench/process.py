@@ -6,6 +6,8 @@ RSS: pages that two processes share count twice, which is the pessimistic view.
 
 from __future__ import annotations
 
+import compileall
+import functools
 import signal
 import subprocess
 import sys
@@ -105,6 +107,16 @@ class Subject:
             raise RuntimeError(f"{self._process.args!r} has ended with code {self._process.poll()}") from error
 
 
+@functools.cache
+def _compiled() -> None:
+    """The operator's modules as bytecode, as ``pip install`` and the Dockerfile leave them.
+
+    A checkout has none where ``PYTHONDONTWRITEBYTECODE`` is set, and then each process that starts compiles what it imports:
+    0.27 CPU s of an operator's start and 0.12 of a reader process', which no user pays.
+    """
+    compileall.compile_dir(ROOT / "actors", quiet=1)
+
+
 def _high_water_bytes(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM"):
@@ -116,6 +128,7 @@ def muster(
     kubeconfig: Path, folder: Path, *flags: str, backend_url: str = "", entry: Sequence[str] = MUSTER
 ) -> Subject:
     """The operator as its users run it (by the command ``entry``); without a backend it counts and repairs nothing."""
+    _compiled()
     repairs = ["--backend-url", backend_url or NO_BACKEND, "--repair-enabled", "true" if backend_url else "false"]
     return Subject(
         [*entry, "run", "--kubeconfig", str(kubeconfig), *repairs,
