@@ -213,8 +213,12 @@ def _text(bucket: bytes, at: int) -> tuple[int, int]:
 
 
 def _rows(bucket: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(bucket):
-        start, end = _text(bucket, at)
+    at, bucket_end = 0, len(bucket)
+    while at < bucket_end:
+        start = at + _TEXT_AT
+        size = bucket[start - 1]
+        end = start + size
+        if size >= _LONG:
+            start, end = _text(bucket, at)
         yield bucket[at : at + KEY_BYTES], bucket[start:end]
         at = end
