@@ -36,6 +36,7 @@ from ..core.events import RequestAnswered
 from ..core.ports import Facts
 from ..core.stream import api_error
 from .exchange import PlainPool, TlsPool, Whole, forget_socket, sever
+from .kube_package import configuration
 
 __all__ = ["Answer", "KubeClient", "retry_after_s", "wall_s"]
 
@@ -281,11 +282,8 @@ class KubeClient:
     # --- credentials ---
 
     def _load(self) -> None:
-        # Nothing else of the package is touched; importing it costs 35 MB, which a process without a cluster need not pay.
-        from kubernetes import config
-        from kubernetes.client import Configuration
-
-        settings = Configuration()
+        # Nothing else of the package is touched; importing it costs memory that a process without a cluster need not pay.
+        config, settings = configuration()
         try:
             if self._kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST") and self._context is None:
                 config.load_incluster_config(client_configuration=settings)
