@@ -13,7 +13,7 @@ from actors.actor import Behaviour, Cell, Context, Resume
 from actors.core.events import ActorCrashed, ActorWedged, Fact
 from actors.core.ports import Outcome
 from actors.edge.dispatcher import LEAKED_MAX, ThreadDispatcher
-from actors.mailbox import using
+from actors.mailbox import TURN_MESSAGES_MAX, using
 from actors.messages import Down
 
 
@@ -28,15 +28,15 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
 class Stage:
     """A dispatcher that thinks a message wedged after 0.3 s, and what it says."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 2, wedge_after_s: float = 0.3) -> None:
         self.facts: list[Fact] = []
         self.fatal: list[tuple[str, BaseException]] = []
-        self.release = threading.Event()
+        self.release, self.hung = threading.Event(), threading.Event()
         self.dispatcher = ThreadDispatcher(
-            workers=2,
+            workers=workers,
             facts=self.facts.append,
             pools={"small": 2},
-            wedge_after_s=0.3,
+            wedge_after_s=wedge_after_s,
             vital=("vital",),
             on_fatal=lambda actor, error: self.fatal.append((actor, error)),
         )
@@ -78,6 +78,7 @@ class Sticky(Behaviour):
 
     def on_receive(self, message: Any) -> Any:
         if message == "hang":
+            self.stage.hung.set()
             self.stage.release.wait(30)
             self.ctx.tell(self.ctx.ref, "from the dead")
             self.ctx.schedule("t", 0.0, "timer of the dead")
@@ -135,6 +136,35 @@ def test_too_many_leaked_threads_end_the_process(stage: Stage) -> None:
     wait_for(lambda: bool(stage.fatal))
 
     assert len(stage.seen(ActorWedged)) == LEAKED_MAX
+
+
+def test_a_vital_actor_goes_before_all_who_wait_and_they_go_on_beside_it() -> None:
+    """The next batch call does not wait for the reconciles of a hundred parents, nor they for all the gateway's mail."""
+    stage = Stage(workers=1, wedge_after_s=30.0)
+    others, vital, blocker = (
+        [stage.cell(f"it-{number}") for number in range(20)],
+        stage.cell("vital"),
+        stage.cell("blocker"),
+    )
+    vital.ask("started", timeout=30)
+    for ref in (*others, blocker):
+        ref.ask("started", timeout=30)
+    stage.log.clear()
+    blocker.tell("hang")
+    assert stage.hung.wait(30)
+    for ref in others:
+        ref.tell("other")
+    turns = 4
+    for _ in range(turns * TURN_MESSAGES_MAX):
+        vital.tell("vital")
+
+    stage.release.set()
+    wait_for(lambda: len(stage.log) >= len(others) + turns * TURN_MESSAGES_MAX)
+
+    said = [message for _, message in stage.log if message in ("other", "vital")]
+    assert said[:TURN_MESSAGES_MAX] == ["vital"] * TURN_MESSAGES_MAX
+    assert "other" in said[TURN_MESSAGES_MAX : 2 * TURN_MESSAGES_MAX + 1]
+    assert stage.dispatcher.stop(30.0) == []
 
 
 def test_timers_fire_in_order_and_can_be_cancelled(stage: Stage) -> None:
