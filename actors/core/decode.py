@@ -7,14 +7,14 @@ one a second, lenient pass recovers what is needed to name it and to keep its la
 Who a child's parent is (``claims``), its object says in the same words each time: they are read once and remembered. Its owners
 are not even decoded for it (a third of all the work on a heartbeat was this question).
 
-A child whose health is one boolean field, and of which no further field is kept, is read by a function of its own, which is the
-way of most events; all others by one that is made of ``judging``'s. Parents' specs are read leniently (``parent_spec``).
+A *plain* child, whose health is one boolean field and of which no further field is kept, is read by a function of its own,
+which is the way of most events; no record is made of its words before it is known that they are news. All others are read by
+one that is made of ``judging``'s. Parents' specs are read leniently (``parent_spec``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -24,21 +24,21 @@ from .errors import Undecodable
 from .fleet import Annotation, ChildKind, FieldPath, FleetDefinition, KindRef, Label, Lease, OwnerReference
 from .judging import Reads, fields_of, kept_of, report_of
 from .lines import Line
-from .model import Child, Parent, ParentKey, Record, status_text
+from .model import Child, Parent, ParentKey, Record, Said, status_text
 from .override import OVERRIDE
 from .own import parent_fields
 from .parent_spec import read_spec
 from .paths import Path, parse_path
-from .shapes import Tree, event_of, frozen, getter, insert, place, struct
+from .shapes import Tree, event_of, frozen, getter, insert, place, quick, struct
 from .status_wire import from_wire, place_of
 
 __all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec"]
 
-_Values = Callable[[Any], tuple[Any, ...]]
-_Read = Callable[[Any], tuple[Record, Claims]]
-_Maker = Callable[[_Values, _Values], _Read]
-"""A reader of records is made when all paths are known, of the function that gets their values; and of one that does so where
-nothing on the way is missing (AttributeError where it is), for who saves a call at each event."""
+_Read = Callable[[Any], tuple[Said | Record, Claims]]
+_Maker = Callable[[list[str]], _Read]
+"""A reader is made when all paths are known and compiled."""
+_PLAIN_PATHS = 8
+"""Of a plain child, before those that its mappings look at."""
 _CHANGES = frozenset(("ADDED", "MODIFIED", "DELETED"))
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 _CLAIMS_MAX = 16_384
@@ -99,6 +99,23 @@ class _Loose(msgspec.Struct, gc=False):
     object: msgspec.Raw
 
 
+class _BookmarkAnnotations(msgspec.Struct, gc=False):
+    initial_end: str | None = msgspec.field(default=None, name="k8s.io/initial-events-end")
+
+
+class _BookmarkMeta(msgspec.Struct, gc=False):
+    resourceVersion: str | None = None
+    annotations: _BookmarkAnnotations | None = None
+
+
+class _BookmarkObject(msgspec.Struct, gc=False):
+    metadata: _BookmarkMeta
+
+
+class _BookmarkEvent(msgspec.Struct, gc=False):
+    object: _BookmarkObject
+
+
 class _ListMeta(msgspec.Struct, gc=False):
     resourceVersion: str | None = None
     continue_: str | None = msgspec.field(default=None, name="continue")
@@ -112,6 +129,10 @@ class _List(msgspec.Struct):
 class _Condition(msgspec.Struct, gc=False):
     type: str | None = None
     lastTransitionTime: str | None = None
+
+
+def _plain(child: ChildKind) -> bool:
+    return isinstance(child.health.healthy, str) and not (child.health.since or child.fields)
 
 
 def _version(text: str | None) -> int:
@@ -136,37 +157,37 @@ class Decoder:
         self._claims: ClaimsReader | None = None
         self._owned = False
         self._child = None if self.is_parent else fleet.child(kind)
+        self.plain = self._child is not None and _plain(self._child)
+        """Whether ``event`` yields a child's words instead of a record."""
         metadata: Tree = dict.fromkeys(("name", "namespace", "uid", "resourceVersion"), str)
-        metadata["annotations"] = {"k8s.io/initial-events-end": str}
         self._tree: Tree = {"metadata": metadata}
         paths: list[Path] = [("metadata", name) for name in ("name", "namespace", "uid", "resourceVersion")]
         if self._child is None:
             make = self._parent_reader(paths)
-        elif isinstance(self._child.health.healthy, str) and not (self._child.health.since or self._child.fields):
-            make = self._child_reader(self._child, paths)
+        elif self.plain:
+            make = self._plain_reader(self._child, paths)
         else:
             make = self._any_child_reader(self._child, paths)
         model = struct(kind, frozen(self._tree))
-        places = [place(self._tree, path) for path in paths]
-        self._record = make(getter(places), attrgetter(*places))
-        self._version_of = getter([places[3], place(self._tree, ("metadata", "annotations"))])
+        self._read = make([place(self._tree, path) for path in paths])
         self._objects = msgspec.json.Decoder(model)
         self._decode: Callable[[Line], Any] = msgspec.json.Decoder(event_of(model)).decode
+        self._bookmarks = msgspec.json.Decoder(_BookmarkEvent)
         self._loose = msgspec.json.Decoder(_Loose)
         self._pages = msgspec.json.Decoder(_List)
 
     # --- what comes in ---
 
-    def event(self, line: Line) -> tuple[str, Record, Claims] | Bookmark | Refusal:
-        """One watch line: its type and the object. Raises ``BadObject``."""
+    def event(self, line: Line) -> tuple[str, Said | Record, Claims] | Bookmark | Refusal:
+        """One watch line: its type and the object, of a plain child its words. Raises ``BadObject``."""
         try:
             event = self._decode(line)
             type_ = event.type
             if type_ in _CHANGES:
-                record, claims = self._record(event.object)
-                return type_, record, claims
+                read, claims = self._read(event.object)
+                return type_, read, claims
             if type_ == "BOOKMARK":
-                return self._bookmark(event.object)
+                return self._bookmark(line)
         except _BAD as error:
             return self._second_look(line, error)
         return self._second_look(line, ValueError(f"found the event type {type_[:40]!r}"))
@@ -174,9 +195,14 @@ class Decoder:
     def object(self, raw: bytes | msgspec.Raw) -> tuple[Record, Claims]:
         """One object of a list. Raises ``BadObject``."""
         try:
-            return self._record(self._objects.decode(raw))
+            read, claims = self._read(self._objects.decode(raw))
+            return self.record(read), claims
         except _BAD as error:
             raise self._bad(bytes(raw), error, "") from error
+
+    def record(self, read: Said | Record) -> Record:
+        """The record of what was read."""
+        return Child(self.kind, *read) if isinstance(read, tuple) else read
 
     def page(self, body: bytes) -> Page:
         """A page of a list, items unread. Raises ``Undecodable``."""
@@ -200,7 +226,9 @@ class Decoder:
         spec_at = reads.want(own, Any) if own is not None else 0
         fields = kept_of(parent_fields(fleet), own or (), spec_at, reads)
 
-        def make(values: _Values, _fast: _Values) -> _Read:
+        def make(places: list[str]) -> _Read:
+            values = getter(places)
+
             def record(obj: Any) -> tuple[Record, Claims]:
                 found = values(obj)
                 name, namespace, uid, version, generation, deleted_at, status, override = found[:8]
@@ -224,7 +252,7 @@ class Decoder:
 
         return make
 
-    def _child_reader(self, child: ChildKind, paths: list[Path]) -> _Maker:
+    def _plain_reader(self, child: ChildKind, paths: list[Path]) -> _Maker:
         """The function that each event of a child goes through; in one piece and without a look-up that can be made before."""
         health = child.health
         assert isinstance(health.healthy, str)
@@ -240,16 +268,19 @@ class Decoder:
             paths[7] = ("metadata", "ownerReferences")
             insert(self._tree, paths[7], msgspec.Raw)
         paths += self._mapped(child)
-        kind, condition, parents, read_parent = self.kind, health.condition, self._parents, self._reads_of(child)
+        condition, parents, read_parent = health.condition, self._parents, self._reads_of(child)
         beats, owned = isinstance(health.heartbeat, str) and bool(health.heartbeat), self._owned
 
-        def make(values: _Values, fast: _Values) -> _Read:
-            def record(obj: Any) -> tuple[Record, Claims]:
+        def make(places: list[str]) -> _Read:
+            fast, values = quick(places, _PLAIN_PATHS), getter(places)
+
+            def said(obj: Any) -> tuple[Said, Claims]:
                 try:
-                    found = fast(obj)
+                    name, namespace, uid, version, healthy, heartbeat, conditions, owners, others = fast(obj)
                 except AttributeError:
                     found = values(obj)
-                name, namespace, uid, version, healthy, heartbeat, conditions, owners = found[:8]
+                    name, namespace, uid, version, healthy, heartbeat, conditions, owners = found[:_PLAIN_PATHS]
+                    others = found[_PLAIN_PATHS:]
                 if not name or not uid:
                     raise ValueError(_UNNAMED)
                 if (
@@ -264,7 +295,7 @@ class Decoder:
                         if each.type == condition:
                             since = each.lastTransitionTime or ""
                             break
-                worded = (namespace, bytes(owners) if owned else b"", found[8:])
+                worded = (namespace, bytes(owners) if owned else b"", others)
                 known = parents.get(worded)
                 if known is None:
                     known = read_parent(*worded)
@@ -274,9 +305,9 @@ class Decoder:
                 parent, namespace, claims = known
                 if not beats or heartbeat is None:
                     heartbeat = ""
-                return Child(kind, namespace, name, uid, int(version), parent, healthy, since, heartbeat), claims
+                return (namespace, name, uid, int(version), parent, healthy, since, heartbeat), claims
 
-            return record
+            return said
 
         return make
 
@@ -292,7 +323,9 @@ class Decoder:
         report, more = report_of(child.health, reads), fields_of(child, reads)
         kind, owned, read_parent = self.kind, self._owned, self._reads_of(child)
 
-        def make(values: _Values, _fast: _Values) -> _Read:
+        def make(places: list[str]) -> _Read:
+            values = getter(places)
+
             def record(obj: Any) -> tuple[Record, Claims]:
                 found = values(obj)
                 name, namespace, uid = found[:3]
@@ -342,9 +375,10 @@ class Decoder:
 
     # --- what is not an object, or not a good one ---
 
-    def _bookmark(self, obj: Any) -> Bookmark:
-        version, annotations = self._version_of(obj)
-        return Bookmark(_version(version), annotations is not None and annotations.f0 == "true")
+    def _bookmark(self, line: Line) -> Bookmark:
+        found = self._bookmarks.decode(line).object.metadata
+        ended = found.annotations is not None and found.annotations.initial_end == "true"
+        return Bookmark(_version(found.resourceVersion), ended)
 
     def _second_look(self, line: Line, error: Exception) -> tuple[str, Record, Claims] | Bookmark | Refusal:
         """What a line is that is no good event of ours: the server's refusal, or a ``BadObject`` (raised)."""

@@ -26,7 +26,7 @@ from math import inf
 
 import msgspec
 
-from .model import Child, Parent, ParentKey, Record
+from .model import Child, Parent, ParentKey, Record, Said
 from .ports import Objects
 from .quantity import rfc3339_s
 from .records import Changes, ChildRecords, Entries
@@ -91,14 +91,36 @@ class Intake:
 
     def event(self, type_: str, record: Record, now: float) -> bool:
         """One event of the stream; whether it is material. Old versions and repetitions are dropped. O(1)."""
+        return self._event(type_, record, _matter(record), self._slots.find(record.namespace, record.name), now)
+
+    def hear(self, type_: str, said: Said, now: float) -> bool:
+        """``event`` of a plain child, by its words.
+
+        Who says again what he has said, but for the version and the heartbeat, is done with here, in one piece and without a
+        record: such are most of all events.
+        """
+        namespace, name, uid, version, parent, healthy, since, heartbeat = said
+        slots, matter = self._slots, hash((uid, parent, healthy, since))  # as ``matter_of``; a call costs
+        names = slots.places.get(namespace)
+        place = NOWHERE if names is None else names.get(name, NOWHERE)
+        if place >= 0 and slots.matters[place] == matter and version > slots.versions[place] and type_ != "DELETED":
+            mark = slots.marks[place]
+            if not (mark & SILENT or self._refused):
+                self._frame_at_s = now
+                slots.versions[place] = version
+                if version > self.version:  # noqa: PLR1730 - a call of ``max`` is a hundredth of it all
+                    self.version = version
+                if heartbeat != slots.heartbeats[place]:
+                    slots.heard_s[place] = now
+                    slots.beat(place, heartbeat)
+                    slots.marks[place] = mark | LIVE
+                return False
+        return self._event(type_, Child(self.kind, *said), matter, place, now)
+
+    def _event(self, type_: str, record: Record, matter: int, place: int, now: float) -> bool:
+        """``event``, with what it is about: ``place`` is where its name is."""
         slots, version = self._slots, record.version
         self._frame_at_s = now
-        if isinstance(record, Child):  # as in ``_matter``; a call costs, and this is for each heartbeat
-            matter = hash((record.uid, record.parent, record.healthy, record.since))
-        else:
-            matter = _matter(record)
-        names = slots.places.get(record.namespace)
-        place = NOWHERE if names is None else names.get(record.name, NOWHERE)
         known = place >= 0 and (slots.matters[place] == matter or slots.holds(place, record.uid))
         if version <= (slots.versions[place] if known else self.version):
             return False

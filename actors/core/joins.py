@@ -22,7 +22,7 @@ from .between import between
 from .fleet import ChildKind, FleetDefinition, Health, KindRef, Lease, OwnerReference
 from .intake import CLEAN_GAP_S, PROOF_WAIT_S, SETTLE_S, Replaced
 from .kept import KeptIntake
-from .model import Child, ParentKey, Record
+from .model import Child, ParentKey, Record, Said
 from .ports import Objects, StreamChanged
 from .slots import LIVE, NOWHERE, SILENT, matter_of
 
@@ -89,6 +89,10 @@ class Side(_NoVerdicts, ABC):
         self._seen: dict[tuple[str, str], tuple[int, str]] = {}  # by namespace and name: version and uid
         self._down_at_s: float | None = -inf
         self._up_at_s = self._frame_at_s = -inf
+
+    def hear(self, type_: str, said: Said, now: float) -> bool:
+        """See ``Intake``; of which kind it is nobody asks."""
+        return self.event(type_, Child("", *said), now)
 
     def event(self, type_: str, record: Record, now: float) -> bool:
         """See ``Intake``; nothing is material."""

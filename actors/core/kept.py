@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from .intake import Intake
-from .model import Child, Record
+from .model import Child, Record, Said
 from .slots import Group, Slots
 from .texts import home_of, packed
 
@@ -76,6 +76,10 @@ class KeptIntake(Intake):
     def __init__(self, kind: str, *, beats: bool = True, version: int = 0) -> None:
         super().__init__(kind, beats=beats, version=version)
         self._slots = KeptSlots(kind)
+
+    def hear(self, type_: str, said: Said, now: float) -> bool:
+        """See ``Intake``; here there is always more to look at."""
+        return self.event(type_, Child(self.kind, *said), now)
 
     def _renew(self, place: int, record: Record, matter: int, now: float) -> bool:
         """As ``Intake``; and what else has changed is told."""

@@ -149,7 +149,7 @@ def _whole(chunk: bytes, at: int, lines: list[Line]) -> int:
         while True:
             begin = chunk.find(b"\n", at) + 1
             end = begin + int(chunk[at:begin], 16)  # an incomplete head is read wrongly, and found out below
-            if chunk[end - 1 : end + 2] != b"\n\r\n" or chunk.find(b"\n", begin, end) != end - 1:
+            if chunk.find(b"\n", begin) != end - 1 or not chunk.startswith(_CRLF, end):
                 return at
             lines.append(view[begin : end - 1])
             at = end + 2

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from .paths import Path, format_path
 
-__all__ = ["Tree", "event_of", "frozen", "getter", "insert", "place", "struct"]
+__all__ = ["Tree", "event_of", "frozen", "getter", "insert", "place", "quick", "struct"]
 
 Tree = dict[str, Any]  # field name → a type (leaf) or another tree
 Shape = tuple[tuple[str, Any], ...]  # the same, unchangeable
@@ -85,9 +84,22 @@ def _get(obj: Any, path: str) -> Any:
     return obj
 
 
+def quick(paths: list[str], apart: int | None = None) -> Callable[[Any], tuple[Any, ...]]:
+    """All the values of ``paths`` where nothing on the way is missing (AttributeError where it is).
+
+    With ``apart`` those from there on are one tuple, the last of the values. Compiled, because the interpreter knows where a
+    struct keeps a field and ``attrgetter`` looks it up each time (ten of them: 0.18 µs and 0.37).
+    """
+    values = [f"obj.{path}, " for path in paths]
+    if apart is not None:
+        values[apart:] = [f"({''.join(values[apart:])}), "]
+    found: Callable[[Any], tuple[Any, ...]] = eval(f"lambda obj: ({''.join(values)})")  # noqa: S307 - names of ``place``'s
+    return found
+
+
 def getter(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """All the values of ``paths`` at once: in C where nothing on the way is missing, else one by one."""
-    fast = attrgetter(*paths)
+    """All the values of ``paths`` at once, those that are missing as None."""
+    fast = quick(paths)
 
     def values(obj: Any) -> tuple[Any, ...]:
         try:

@@ -222,9 +222,12 @@ class Slots:
     def beat(self, place: int, heartbeat: str) -> None:
         """Its heartbeat's text."""
         texts = self._texts
-        if len(texts) >= _TEXTS_MAX:
-            texts.clear()
-        self.heartbeats[place] = texts.setdefault(heartbeat, heartbeat)
+        shared = texts.get(heartbeat)
+        if shared is None:
+            if len(texts) >= _TEXTS_MAX:
+                texts.clear()
+            shared = texts[heartbeat] = heartbeat
+        self.heartbeats[place] = shared
 
     def move(self, place: int, home: Home) -> None:
         """It belongs there now."""

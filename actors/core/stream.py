@@ -19,6 +19,7 @@ so that a dead connection is found within 30 s, whatever else fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from attrs import frozen
 
@@ -138,6 +139,7 @@ class Stream:
         self.synced = False
         """Whether this epoch's first list is complete."""
         self._decoder, self._deliver, self._facts, self._random = decoder, deliver, facts, random
+        self._hear: Callable[[str, Any, float], bool] = intake.hear if decoder.plain else intake.event
         self._watch_s = watch_s
         self._may_stream = streamed_list
         self._by_pages_once = False
@@ -348,13 +350,14 @@ class Stream:
             return
         self._last_line_s = now
         if isinstance(found, tuple):
-            type_, record, claims = found
-            if self._staged is None:
-                self._progress = True
-                if self.intake.event(type_, record, now) and claims:
-                    self._tell_disputed(record, claims)
+            type_, read, claims = found
+            if self._staged is not None:
+                self._staged.put(type_, self._decoder.record(read), claims)
             else:
-                self._staged.put(type_, record, claims)
+                self._progress = True
+                material = self._hear(type_, read, now)
+                if claims and material:
+                    self._tell_disputed(self._decoder.record(read), claims)
         elif isinstance(found, Bookmark):
             if self._staged is None:
                 self._progress = True

@@ -14,6 +14,7 @@ from actors.core.model import Child, ParentKey
 NAMES = st.sampled_from("abcd")
 STEPS = st.one_of(
     st.tuples(st.just("write"), NAMES, st.booleans(), st.sampled_from(["x", "y", None]), st.integers(0, 3)),
+    st.tuples(st.just("beat"), NAMES, st.integers(0, 3)),
     st.tuples(st.just("delete"), NAMES),
     st.tuples(st.just("deliver"), st.integers(1, 5)),
     st.tuples(st.just("repeat"), st.integers(0, 30)),
@@ -22,14 +23,17 @@ STEPS = st.one_of(
     st.tuples(st.just("refuse"), NAMES),
     st.tuples(st.just("take")),
     st.tuples(st.just("tick"), st.floats(0.0, 20.0)),
+    st.tuples(st.just("silence")),
     st.tuples(st.just("timeout"), st.sampled_from(["x", "y"]), st.sampled_from([None, 5.0, 30.0])),
 )
 
 
 class Bench:
-    """A server with its log, an intake, and a watcher that believes what it is told."""
+    """A server with its log, an intake, and a watcher that believes what it is told. ``plain``: it hears words, not records."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = True) -> None:
+        self.plain = plain
+        self.material: list[bool] = []
         self.version, self.uids, self.now = 10, 0, 0.0
         self.truth: dict[str, Child] = {}  # by name
         self.log: list[tuple[str, Child]] = []
@@ -58,8 +62,14 @@ class Bench:
 
     def deliver(self, count: int) -> None:
         for type_, seen in self.log[self.position : self.position + count]:
-            self.intake.event(type_, seen, self.now)
+            self.event(type_, seen)
         self.position = min(len(self.log), self.position + count)
+
+    def event(self, type_: str, seen: Child) -> None:
+        intake = self.intake
+        said = seen.namespace, seen.name, seen.uid, seen.version, seen.parent, seen.healthy, seen.since, seen.heartbeat
+        material = intake.hear(type_, said, self.now) if self.plain else intake.event(type_, seen, self.now)
+        self.material.append(material)
 
     def relist(self) -> None:
         self.intake.stream_down(self.now)
@@ -84,6 +94,8 @@ class Bench:
         match step:
             case ("write", name, healthy, parent, beat):
                 self.write(name, healthy, parent, beat)
+            case ("beat", name, beat) if old := self.truth.get(name):
+                self.write(name, bool(old.healthy), old.parent.name if old.parent else None, beat)
             case ("delete", name):
                 self.delete(name)
             case ("deliver", count):
@@ -91,7 +103,7 @@ class Bench:
             case ("repeat", at) if self.log:
                 type_, seen = self.log[at % len(self.log)]
                 if at % len(self.log) < self.position:
-                    self.intake.event(type_, seen, self.now)
+                    self.event(type_, seen)
             case ("cut",):
                 self.relist()
             case ("lose", count):  # only a list can make this good
@@ -105,6 +117,10 @@ class Bench:
                 self.take()
             case ("tick", seconds):
                 self.now += seconds
+                self.intake.tick(self.now)
+            case ("silence",):
+                self.now += 40.0
+                self.intake.bookmark(self.intake.version, self.now)
                 self.intake.tick(self.now)
             case ("timeout", parent, timeout_s):
                 self.intake.set_timeout(ParentKey("ns", parent), timeout_s, self.now)
@@ -137,6 +153,26 @@ def test_after_the_rest_is_delivered_the_records_are_the_truth(steps: list[tuple
         assert sorted(members) == sorted(uid for uid, record in expected.items() if record.parent == parent)
         assert group.count == len(members)
     assert [slots.find("ns", name) for name in bench.truth] == [slots.search(uid) for uid in expected]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, min_size=30, max_size=60))
+def test_words_and_records_come_to_the_same(steps: list[tuple[Any, ...]]) -> None:
+    """What is done with words in one piece is what is done with a record step by step, to the last column."""
+    ours, theirs = Bench(plain=True), Bench(plain=False)
+    for step in steps:
+        ours.step(step)
+        theirs.step(step)
+        a, b = ours.intake, theirs.intake
+        assert (a.version, a.next_s, a.heard_s, a.versions()) == (b.version, b.next_s, b.heard_s, b.versions())
+        assert a._refused == b._refused
+        for column in ("versions", "heard_s", "matters", "marks", "heartbeats"):
+            assert getattr(a._slots, column) == getattr(b._slots, column), column
+    ours.take()
+    theirs.take()
+
+    assert ours.material == theirs.material
+    assert ours.held == theirs.held
 
 
 @settings(max_examples=200, deadline=None)

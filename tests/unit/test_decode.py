@@ -58,8 +58,9 @@ def child(decoder: Decoder, obj: Any) -> Child:
 def read(decoder: Decoder, obj: Any) -> tuple[Child, tuple[str, ...]]:
     found = decoder.event(line("MODIFIED", obj))
     assert isinstance(found, tuple)
-    assert isinstance(found[1], Child)
-    return found[1], found[2]
+    record = decoder.record(found[1])
+    assert isinstance(record, Child)
+    return record, found[2]
 
 
 def test_a_child_is_read_from_a_line_and_from_a_list_alike(decoder: Decoder) -> None:

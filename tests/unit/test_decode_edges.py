@@ -42,7 +42,7 @@ def test_the_three_kinds_of_events_are_read_alike(decoder: Decoder, type_: str) 
     found = decoder.event(line(type_, node()))
 
     assert isinstance(found, tuple)
-    assert (type_, "u1") == (found[0], found[1].uid)
+    assert (type_, "u1") == (found[0], decoder.record(found[1]).uid)
 
 
 def test_an_unknown_event_is_refused_with_the_beginning_of_its_type(decoder: Decoder) -> None:

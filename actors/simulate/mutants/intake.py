@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from ...core.intake import Intake, Replaced
-from ...core.model import ParentKey, Record
+from ...core.model import ParentKey, Record, Said
 from ...core.slots import SILENT, Group
 from .planting import Bed
 
@@ -42,26 +42,25 @@ def _(original: Any) -> Any:
 
 
 @bed.single(
-    "deletion-is-dropped", breaks="I11", at="actors.core.intake:Intake.event",
+    "deletion-is-dropped", breaks="I11", at="actors.core.intake:Intake._event",
     what="an event DELETED is taken for one more version of the object",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def event(self: Intake, type_: str, record: Record, now: float) -> bool:
-        return bool(original(self, "MODIFIED" if type_ == "DELETED" else type_, record, now))
+    def event(self: Intake, type_: str, record: Record, matter: int, place: int, now: float) -> bool:
+        return bool(original(self, "MODIFIED" if type_ == "DELETED" else type_, record, matter, place, now))
 
     return event
 
 
 @bed.single(
-    "older-version-replaces-newer", breaks="I10", at="actors.core.intake:Intake.event", needs=("A4", "A8"),
+    "older-version-replaces-newer", breaks="I10", at="actors.core.intake:Intake._event", needs=("A4", "A8"),
     what="a replayed event of an earlier version is taken for news",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def event(self: Intake, type_: str, record: Record, now: float) -> bool:
-        place = self._slots.find(record.namespace, record.name)
+    def event(self: Intake, type_: str, record: Record, matter: int, place: int, now: float) -> bool:
         if place >= 0 and record.version < self._slots.versions[place]:
             self._slots.versions[place] = 0
-        return bool(original(self, type_, record, now))
+        return bool(original(self, type_, record, matter, place, now))
 
     return event
 
@@ -110,17 +109,17 @@ def _(original: Any) -> Any:
 
 # --- what is material -------------------------------------------------------------------------------------------------
 @bed.single(
-    "heartbeat-is-passed-on", breaks="silent heartbeats", at="actors.core.intake:Intake._renew",
+    "heartbeat-is-passed-on", breaks="silent heartbeats", at="actors.core.intake:Intake.hear",
     redundant_with=("heartbeat-changes-the-roll",),
     what="a report that changes nothing but its time becomes a message all the same",
 )  # fmt: skip
 def heartbeat_is_passed_on(original: Any) -> Any:
-    def renew(self: Intake, place: int, record: Record, matter: int, now: float) -> bool:
-        if not original(self, place, record, matter, now):
+    def hear(self: Intake, type_: str, said: Said, now: float) -> bool:
+        if not original(self, type_, said, now) and (place := self._slots.find(said[0], said[1])) >= 0:
             self._tell(place)
         return True
 
-    return renew
+    return hear
 
 
 @bed.single(
@@ -144,18 +143,19 @@ bed.pair(
 
 # --- silence ----------------------------------------------------------------------------------------------------------
 @bed.single(
-    "heartbeat-does-not-move-the-deadline", breaks="truth", at="actors.core.intake:Intake._renew",
+    "heartbeat-does-not-move-the-deadline", breaks="truth", at="actors.core.intake:Intake.hear",
     what="silence is counted from the last change instead of from the last report",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def renew(self: Intake, place: int, record: Record, matter: int, now: float) -> bool:
+    def hear(self: Intake, type_: str, said: Said, now: float) -> bool:
+        place = self._slots.find(said[0], said[1])
         heard_s = self._slots.heard_s[place]
-        changed = bool(original(self, place, record, matter, now))
-        if not changed:
+        changed = bool(original(self, type_, said, now))
+        if place >= 0 and not changed:
             self._slots.heard_s[place] = heard_s
         return changed
 
-    return renew
+    return hear
 
 
 @bed.single(
