@@ -23,7 +23,7 @@ _KNOWN = "kubernetes.config.kube_config"
 
 def configuration() -> tuple[Any, Any]:
     """``kubernetes.config``, and an empty ``Configuration``."""
-    modules: dict[str, Any] = vars(sys)["modules"]
+    modules: dict[str, Any] = sys.modules
     if _PACKAGE not in modules:
         modules[_MODULE] = stand_in = ModuleType(_MODULE)
         vars(stand_in)[_CLASS] = _client
