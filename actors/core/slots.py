@@ -73,6 +73,8 @@ class Group:
 
     def join_all(self, places: array[int]) -> None:
         """Some more."""
+        if self.members is _NOBODY:
+            self.members = array("I")
         self.members += places
         self.count += len(places)
 
