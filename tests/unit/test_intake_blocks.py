@@ -104,3 +104,19 @@ def test_keys_of_many_are_those_of_each() -> None:
 )  # fmt: skip
 def test_one_that_is_no_uuid_spoils_the_way_of_many(bad: str) -> None:
     assert keys_of([GOOD, bad, GOOD]) is None
+
+
+def test_a_parents_first_block_is_its_own() -> None:
+    # What parents without children share must not be written to: each would have been told of all children of all others.
+    first, second = (
+        Child("K", "ns", f"n{number}", f"00000000-0000-4000-8000-{number:012}", 1, PARENTS[number], True, "", BEATS[0])
+        for number in (0, 1)
+    )
+    intake = Intake("K")
+    intake.replace(staged([first, second], []).take(), 1, 0.0, refused={})
+    assert {
+        parent: [intake._slots.uid(place) for place in group.members] for parent, group in intake._groups.items()
+    } == {
+        first.parent: [first.uid],
+        second.parent: [second.uid],
+    }
