@@ -108,7 +108,7 @@ def measure(events: int, children: int, note: Callable[[str, float], None]) -> t
     )
     stream.action(0.0)
     before = tracemalloc.get_traced_memory()[0]
-    stream.page(_page(decoder, raw), 0.0, None)
+    stream.page(page_of(decoder, raw), 0.0, None)
     mail.clear()
     per_child = (tracemalloc.get_traced_memory()[0] - before) / children
     tracemalloc.stop()
@@ -132,12 +132,17 @@ def measure(events: int, children: int, note: Callable[[str, float], None]) -> t
     return statistics.mean(map(len, batch)), per_child
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def options_of(description: str | None) -> argparse.Namespace:
+    """What is asked for: so many events of so many children, in so many rounds."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--events", type=int, default=50_000)
     parser.add_argument("--children", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = options_of(__doc__)
     results: dict[str, list[float]] = {}
     size = per_child = 0.0
     for _ in range(options.rounds):
@@ -153,7 +158,8 @@ def main() -> None:
     console.print(f"{per_child:.0f} bytes kept for a child (uids that are no UUIDs, as here, cost 100 more)")
 
 
-def _page(decoder: Decoder, raw: list[bytes]) -> Page:
+def page_of(decoder: Decoder, raw: list[bytes]) -> Page:
+    """A list of these objects, in one page."""
     body = b'{"metadata":{"resourceVersion":"9000000"},"items":[' + b",".join(raw) + b"]}"
     return decoder.page(body)
 

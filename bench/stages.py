@@ -1,13 +1,12 @@
 """Where the CPU time of a heartbeat goes, from the socket on: each stage with all before it, in microseconds an event.
 
-    python -m bench.stages [--events 60000] [--children 20000] [--rounds 3]
+    python -m bench.stages [--events 50000] [--children 20000] [--rounds 3]
 
 A process of its own sends the events over plain HTTP's chunks; time is the reading thread's own, the least of some rounds.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import os
@@ -26,7 +25,7 @@ from actors.core.decode import Decoder
 from actors.core.intake import Intake
 from actors.core.lines import ChunkedLines
 from actors.core.stream import Stream
-from bench.ingest import KIND, lines, node
+from bench.ingest import KIND, lines, node, options_of, page_of
 
 FIRST = 10_000_000
 PER_SEND = 30
@@ -60,8 +59,8 @@ def watching(decoder: Decoder, children: int) -> Stream:
         streamed_list=False,
     )  # fmt: skip
     stream.action(0.0)
-    items = b",".join(json.dumps(node(number, number + 1, 0)).encode() for number in range(children))
-    stream.page(decoder.page(b'{"metadata":{"resourceVersion":"9000000"},"items":[' + items + b"]}"), 0.0, None)
+    raw = [json.dumps(node(number, number + 1, 0)).encode() for number in range(children)]
+    stream.page(page_of(decoder, raw), 0.0, None)
     stream.action(0.0)
     stream.opened(0.0, None)
     return stream
@@ -100,11 +99,7 @@ def spent_s(port: int, step: Callable[[bytes], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=60_000)
-    parser.add_argument("--children", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = options_of(__doc__)
     table = Table("up to", "µs an event (least)", title=f"{options.events} heartbeats of {options.children} children")
     with sender(options.events, options.children) as port:
         found: dict[str, list[float]] = {}

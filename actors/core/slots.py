@@ -34,22 +34,19 @@ _GROWTH = 64
 _WELL = _HEALTHY.index(True)
 
 
-_NO_HOMES: dict[str, Home] = {}
-_NOBODY = array("I")
-"""Of all who have none. Nobody writes there."""
-
-
 class Group:
     """The children of one parent (None: of no parent), by place.
 
-    ``check_at_s`` is never later than the earliest deadline among them. Who leaves is struck off ``members`` with the next use.
+    ``check_at_s`` is never later than the earliest deadline among them. Who leaves is struck off with the next use. One that
+    nobody has been in yet has no tables: of a kind that a parent has no children of there is a group all the same.
     """
 
-    __slots__ = ("_stale", "check_at_s", "count", "homes", "members", "parent", "timeout_s")
+    __slots__ = ("_members", "_stale", "check_at_s", "count", "homes", "parent", "timeout_s")
 
     def __init__(self, parent: ParentKey | None) -> None:
         self.parent = parent
-        self.homes, self.members = _NO_HOMES, _NOBODY  # its own from the first child on
+        self.homes: dict[str, Home] | None = None
+        self._members: array[int] | None = None
         self.count = 0
         self.timeout_s: float | None = None
         self.check_at_s = float("inf")
@@ -57,25 +54,25 @@ class Group:
 
     def home(self, namespace: str) -> Home:
         """Where the children are that are in that namespace."""
+        if self.homes is None:
+            self.homes = {}
         found = self.homes.get(namespace)
         if found is None:
-            if not self.homes:
-                self.homes = {}
             found = self.homes[namespace] = Home(self, namespace)
         return found
 
     def join(self, place: int) -> None:
         """One more."""
-        if self.members is _NOBODY:
-            self.members = array("I")
-        self.members.append(place)
+        if self._members is None:
+            self._members = array("I")
+        self._members.append(place)
         self.count += 1
 
     def join_all(self, places: array[int]) -> None:
         """Some more."""
-        if self.members is _NOBODY:
-            self.members = array("I")
-        self.members += places
+        if self._members is None:
+            self._members = array("I")
+        self._members += places
         self.count += len(places)
 
     def leave(self, homes: list[Home | None]) -> None:
@@ -87,11 +84,14 @@ class Group:
 
     def present(self, homes: list[Home | None]) -> array[int]:
         """The members as they are."""
+        members = self._members
+        if members is None:
+            return array("I")
         if self._stale:
-            here = (place for place in self.members if (home := homes[place]) is not None and home.group is self)
-            self.members = array("I", dict.fromkeys(here))
+            here = (place for place in members if (home := homes[place]) is not None and home.group is self)
+            members = self._members = array("I", dict.fromkeys(here))
             self._stale = 0
-        return self.members
+        return members
 
 
 class Home:

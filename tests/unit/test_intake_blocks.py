@@ -114,9 +114,8 @@ def test_a_parents_first_block_is_its_own() -> None:
     )
     intake = Intake("K")
     intake.replace(staged([first, second], []).take(), 1, 0.0, refused={})
-    assert {
-        parent: [intake._slots.uid(place) for place in group.members] for parent, group in intake._groups.items()
-    } == {
-        first.parent: [first.uid],
-        second.parent: [second.uid],
+    slots = intake._slots
+    found = {
+        parent: [slots.uid(place) for place in group.present(slots.homes)] for parent, group in intake._groups.items()
     }
+    assert found == {first.parent: [first.uid], second.parent: [second.uid]}

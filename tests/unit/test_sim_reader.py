@@ -303,7 +303,9 @@ def test_an_object_that_no_list_can_show_keeps_its_record(streamed: bool) -> Non
     bench.reader.mangle = lambda kind, turn, lines: [bench.reader.bend(line) for line in lines]
     bench.reader.relist(KIND)
     bench.world.run_for(1.0)
-    assert bench.mail[-1][1].replace  # type: ignore[union-attr]  # the last mail is the list's
+    last = bench.mail[-1][1]
+    assert isinstance(last, Objects)
+    assert last.replace
     assert bench.held == {"n1": True, "n2": True}
 
 

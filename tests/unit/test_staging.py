@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from actors.core.model import Child, Parent, ParentKey, ParentSpec
@@ -10,9 +12,9 @@ from actors.core.staging import Staged
 HOME = ParentKey("ns", "home")
 
 
-def child(number: int, version: int = 1, **fields: object) -> Child:
-    given: dict[str, object] = {"parent": HOME, "healthy": True, "since": "t", "heartbeat": f"h{number}", **fields}
-    return Child(kind="K", namespace="ns", name=f"n{number}", uid=f"u{number}", version=version, **given)  # type: ignore[arg-type]  # they are fields
+def child(number: int, version: int = 1, **fields: Any) -> Child:
+    given: dict[str, Any] = {"parent": HOME, "healthy": True, "since": "t", "heartbeat": f"h{number}", **fields}
+    return Child(kind="K", namespace="ns", name=f"n{number}", uid=f"u{number}", version=version, **given)
 
 
 def parent() -> Parent:

@@ -263,11 +263,9 @@ def test_events_are_recorded_one_after_the_other_and_their_loss_is_a_fact() -> N
 def test_events_that_wait_are_bounded() -> None:
     """A storm of them takes no memory; the oldest go first."""
     office = Office()
-    office.cell.tell(
-        EventWanted(parent=ParentKey("d", "c"), uid="u", note=EventNote(type="Normal", reason="x", note=""))
-    )
-    for n in range(EVENTS_WAITING_MAX + 50):
-        office.actor._events.append(n)  # type: ignore[arg-type]  # a stand-in
+    event = EventWanted(parent=ParentKey("d", "c"), uid="u", note=EventNote(type="Normal", reason="x", note=""))
+    for _ in range(EVENTS_WAITING_MAX + 50):
+        office.actor._events.append(event)
 
     assert office.actor.statistics()["events_waiting"] == EVENTS_WAITING_MAX
 

@@ -13,6 +13,7 @@ from actors.core.decode import Decoder, Page
 from actors.core.errors import ApiError, ApiThrottled, Expired, Forbidden, NotFound, Unauthorized, Unreachable
 from actors.core.events import Fact, Listed, StreamDown, StreamUp
 from actors.core.intake import Intake
+from actors.core.model import ParentKey
 from actors.core.ports import Objects, StreamChanged
 from actors.core.stream import Action, ListPage, Pause, Stream, Watch, api_error
 
@@ -424,7 +425,7 @@ def test_a_page_that_never_ends_is_given_up() -> None:
 
 def test_before_a_verdict_the_watch_is_resumed_for_proof() -> None:
     bench = Bench().synced(node("a", 1))
-    bench.intake.set_timeout(bench.intake.record("a").parent, 10.0, 0.0)  # type: ignore[union-attr, arg-type]  # a Child's
+    bench.intake.set_timeout(ParentKey("ns", "c"), 10.0, 0.0)
     wakes: list[float] = []
     while not bench.of(Objects):
         wake_s = bench.stream.wake_s()
