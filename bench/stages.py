@@ -75,15 +75,11 @@ def stages(children: int) -> dict[str, Callable[[bytes], object]]:
         for line in cutter.feed(piece):
             typed(line)
 
-    def read(piece: bytes) -> None:
-        for line in cutter.feed(piece):
-            decoder.event(line)
-
     return {
         "bytes off the socket": lambda _piece: None,
         "lines, chunks taken off": cutter.feed,
         "decoded into typed fields": decoded,
-        "its own words, its parent known by its wording": read,
+        "its own words, its parent known by its wording": lambda piece: decoder.said(cutter.feed(piece)),
         "compared and dropped": lambda piece: stream.lines(whole.feed(piece), 1.0),
     }
 

@@ -7,47 +7,39 @@ one a second, lenient pass recovers what is needed to name it and to keep its la
 Who a child's parent is (``claims``), its object says in the same words each time: they are read once and remembered. Its owners
 are not even decoded for it (a third of all the work on a heartbeat was this question).
 
-A *plain* child, whose health is one boolean field and of which no further field is kept, is read by a function of its own,
-which is the way of most events; no record is made of its words before it is known that they are news. All others are read by
-one that is made of ``judging``'s. Parents' specs are read leniently (``parent_spec``).
+Several plain children are read at once, and no records made of what they say (``said``): the way of most events. All others
+are read one by one (``judging``). Parents' specs are read leniently (``parent_spec``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from .claims import Claimed, Claims, ClaimsReader
+from .claims import Claims, ClaimsReader
 from .errors import Undecodable
-from .fleet import Annotation, ChildKind, FieldPath, FleetDefinition, KindRef, Label, Lease, OwnerReference
+from .fleet import Annotation, ChildKind, FieldPath, FleetDefinition, KindRef, Label, OwnerReference
 from .judging import Reads, fields_of, kept_of, report_of
 from .lines import Line
-from .model import Child, Parent, ParentKey, Record, Said, status_text
+from .model import Child, Parent, ParentKey, Record, status_text
 from .override import OVERRIDE
 from .own import parent_fields
 from .parent_spec import read_spec
 from .paths import Path, parse_path
-from .shapes import Tree, event_of, frozen, getter, insert, place, quick, struct
+from .said import Said, SaidReader, is_plain, version_of
+from .shapes import Tree, event_of, frozen, getter, place, struct
 from .status_wire import from_wire, place_of
 
 __all__ = ["BadObject", "Bookmark", "Decoder", "Page", "Refusal", "read_spec"]
 
-_Read = Callable[[Any], tuple[Said | Record, Claims]]
+_Read = Callable[[Any], tuple[Record, Claims]]
 _Maker = Callable[[list[str]], _Read]
 """A reader is made when all paths are known and compiled."""
-_PLAIN_PATHS = 8
-"""Of a plain child, before those that its mappings look at."""
 _CHANGES = frozenset(("ADDED", "MODIFIED", "DELETED"))
 _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
-_CLAIMS_MAX = 16_384
-"""Wordings of who the parent is that are remembered, some 500 bytes each: one for each parent, unless objects differ in
-them for reasons of their own. Beyond it the cache starts afresh, and a miss costs 2 µs."""
-_NOTHING: Path = ("metadata", "name")
 _UNNAMED = "metadata.name and metadata.uid must be there"
-_VERSION_DIGITS_MAX = 18
-"""So that a version fits into 63 bits, as it does where it comes from (etcd)."""
 _WHY_MAX = 300
 """Characters of a decoding error that are kept; msgspec's are shorter, a hostile field name need not be."""
 
@@ -126,25 +118,6 @@ class _List(msgspec.Struct):
     items: list[msgspec.Raw] | None = None
 
 
-class _Condition(msgspec.Struct, gc=False):
-    type: str | None = None
-    lastTransitionTime: str | None = None
-
-
-def _plain(child: ChildKind) -> bool:
-    return isinstance(child.health.healthy, str) and not (child.health.since or child.fields)
-
-
-def _version(text: str | None) -> int:
-    if text is None or not (text.isdigit() and text.isascii()) or len(text) > _VERSION_DIGITS_MAX:
-        raise _no_version(text)
-    return int(text)
-
-
-def _no_version(text: str | None) -> ValueError:
-    return ValueError(f"metadata.resourceVersion: found {text!r}, expected at most {_VERSION_DIGITS_MAX} digits")
-
-
 class Decoder:
     """Reads the objects of one kind of a fleet. Not thread-safe; cheap to make (one per reader)."""
 
@@ -153,21 +126,12 @@ class Decoder:
         self.ref: KindRef = fleet.parent if self.is_parent else fleet.child(kind).ref
         self.kind = kind
         self._fleet = fleet
-        self._parents: dict[tuple[Any, ...], Claimed] = {}
         self._claims: ClaimsReader | None = None
-        self._owned = False
-        self._child = None if self.is_parent else fleet.child(kind)
-        self.plain = self._child is not None and _plain(self._child)
-        """Whether ``event`` yields a child's words instead of a record."""
+        self._said: SaidReader | None = None
         metadata: Tree = dict.fromkeys(("name", "namespace", "uid", "resourceVersion"), str)
         self._tree: Tree = {"metadata": metadata}
         paths: list[Path] = [("metadata", name) for name in ("name", "namespace", "uid", "resourceVersion")]
-        if self._child is None:
-            make = self._parent_reader(paths)
-        elif self.plain:
-            make = self._plain_reader(self._child, paths)
-        else:
-            make = self._any_child_reader(self._child, paths)
+        make = self._parent_reader(paths) if self.is_parent else self._child_reader(fleet.child(kind), paths)
         model = struct(kind, frozen(self._tree))
         self._read = make([place(self._tree, path) for path in paths])
         self._objects = msgspec.json.Decoder(model)
@@ -178,14 +142,38 @@ class Decoder:
 
     # --- what comes in ---
 
-    def event(self, line: Line) -> tuple[str, Said | Record, Claims] | Bookmark | Refusal:
-        """One watch line: its type and the object, of a plain child its words. Raises ``BadObject``."""
+    def said(self, lines: Sequence[Line]) -> Said | None:
+        """What these watch lines say, where all are events of plain children and none is out of the ordinary. Else None, and
+        each is to be read by ``event``.
+        """
+        if self._said is None:
+            return None
+        try:
+            events = list(map(self._decode, lines))
+            types = [event.type for event in events]
+            if not _CHANGES.issuperset(types):
+                return None
+            return self._said.read(types, [event.object for event in events])
+        except _BAD:
+            return None
+
+    def listed(self, items: list[msgspec.Raw]) -> Said | None:
+        """As ``said``, of what is in a list."""
+        if self._said is None or not items:
+            return None
+        try:
+            return self._said.read(["ADDED"] * len(items), map(self._objects.decode, items))
+        except _BAD:
+            return None
+
+    def event(self, line: Line) -> tuple[str, Record, Claims] | Bookmark | Refusal:
+        """One watch line: its type and the object. Raises ``BadObject``."""
         try:
             event = self._decode(line)
             type_ = event.type
             if type_ in _CHANGES:
-                read, claims = self._read(event.object)
-                return type_, read, claims
+                record, claims = self._read(event.object)
+                return type_, record, claims
             if type_ == "BOOKMARK":
                 return self._bookmark(line)
         except _BAD as error:
@@ -195,21 +183,16 @@ class Decoder:
     def object(self, raw: bytes | msgspec.Raw) -> tuple[Record, Claims]:
         """One object of a list. Raises ``BadObject``."""
         try:
-            read, claims = self._read(self._objects.decode(raw))
-            return self.record(read), claims
+            return self._read(self._objects.decode(raw))
         except _BAD as error:
             raise self._bad(bytes(raw), error, "") from error
-
-    def record(self, read: Said | Record) -> Record:
-        """The record of what was read."""
-        return Child(self.kind, *read) if isinstance(read, tuple) else read
 
     def page(self, body: bytes) -> Page:
         """A page of a list, items unread. Raises ``Undecodable``."""
         try:
             found = self._pages.decode(body)
             meta = found.metadata
-            return Page(found.items or [], _version(meta.resourceVersion), meta.continue_ or "")
+            return Page(found.items or [], version_of(meta.resourceVersion), meta.continue_ or "")
         except _BAD as error:
             raise Undecodable(f"list of {self.ref.plural}", str(error)[:_WHY_MAX]) from error
 
@@ -239,7 +222,7 @@ class Decoder:
                     kind=self.kind,
                     key=ParentKey(namespace or "", name),
                     uid=uid,
-                    version=(number := _version(version)),
+                    version=(number := version_of(version)),
                     generation=generation or 0,
                     spec=read_spec(found[spec_at] if spec_at else None, fleet.spec, override),
                     status=status_text(number, told),
@@ -252,76 +235,18 @@ class Decoder:
 
         return make
 
-    def _plain_reader(self, child: ChildKind, paths: list[Path]) -> _Maker:
-        """The function that each event of a child goes through; in one piece and without a look-up that can be made before."""
-        health = child.health
-        assert isinstance(health.healthy, str)
-        # What a kind has not is read from another place and not used, so that all kinds are read alike.
-        paths += [parse_path(health.healthy), parse_path(self._beat(health.heartbeat)), _NOTHING, _NOTHING]
-        insert(self._tree, paths[4], bool)
-        insert(self._tree, paths[5], str)
-        if health.condition:
-            paths[6] = ("status", "conditions")
-            insert(self._tree, paths[6], list[_Condition])
-        self._owned = any(isinstance(mapping, OwnerReference) for mapping in child.mapping)
-        if self._owned:
-            paths[7] = ("metadata", "ownerReferences")
-            insert(self._tree, paths[7], msgspec.Raw)
-        paths += self._mapped(child)
-        condition, parents, read_parent = health.condition, self._parents, self._reads_of(child)
-        beats, owned = isinstance(health.heartbeat, str) and bool(health.heartbeat), self._owned
-
-        def make(places: list[str]) -> _Read:
-            fast, values = quick(places, _PLAIN_PATHS), getter(places)
-
-            def said(obj: Any) -> tuple[Said, Claims]:
-                try:
-                    name, namespace, uid, version, healthy, heartbeat, conditions, owners, others = fast(obj)
-                except AttributeError:
-                    found = values(obj)
-                    name, namespace, uid, version, healthy, heartbeat, conditions, owners = found[:_PLAIN_PATHS]
-                    others = found[_PLAIN_PATHS:]
-                if not name or not uid:
-                    raise ValueError(_UNNAMED)
-                if (
-                    version is None
-                    or not (version.isdigit() and version.isascii())
-                    or len(version) > _VERSION_DIGITS_MAX
-                ):
-                    raise _no_version(version)
-                since = ""
-                if condition:
-                    for each in conditions or ():
-                        if each.type == condition:
-                            since = each.lastTransitionTime or ""
-                            break
-                worded = (namespace, bytes(owners) if owned else b"", others)
-                known = parents.get(worded)
-                if known is None:
-                    known = read_parent(*worded)
-                    if len(parents) >= _CLAIMS_MAX:
-                        parents.clear()
-                    parents[worded] = known
-                parent, namespace, claims = known
-                if not beats or heartbeat is None:
-                    heartbeat = ""
-                return (namespace, name, uid, int(version), parent, healthy, since, heartbeat), claims
-
-            return said
-
-        return make
-
-    def _any_child_reader(self, child: ChildKind, paths: list[Path]) -> _Maker:
-        """The same for every other child."""
-        mapped = self._mapped(child)
+    def _child_reader(self, child: ChildKind, paths: list[Path]) -> _Maker:
+        mapped, heartbeat = _mapped(child), child.health.heartbeat
+        owned = any(isinstance(mapping, OwnerReference) for mapping in child.mapping)
+        self._claims = claims = ClaimsReader(self._fleet, child)
+        if is_plain(child):
+            self._said = SaidReader(child, self._tree, mapped, claims, owned=owned)
         reads = Reads(self._tree, paths)
         others = [reads.want(path, str) for path in mapped]
-        self._owned = any(isinstance(mapping, OwnerReference) for mapping in child.mapping)
-        owners = reads.want(("metadata", "ownerReferences"), msgspec.Raw) if self._owned else 0
-        beat = reads.want(parse_path(self._beat(child.health.heartbeat)), str)
-        beats = isinstance(child.health.heartbeat, str) and bool(child.health.heartbeat)
-        report, more = report_of(child.health, reads), fields_of(child, reads)
-        kind, owned, read_parent = self.kind, self._owned, self._reads_of(child)
+        owners = reads.want(("metadata", "ownerReferences"), msgspec.Raw) if owned else 0
+        beats = isinstance(heartbeat, str) and bool(heartbeat)
+        beat = reads.want(parse_path(heartbeat), str) if isinstance(heartbeat, str) and heartbeat else 0
+        report, more, kind = report_of(child.health, reads), fields_of(child, reads), self.kind
 
         def make(places: list[str]) -> _Read:
             values = getter(places)
@@ -332,53 +257,25 @@ class Decoder:
                 if not name or not uid:
                     raise ValueError(_UNNAMED)
                 healthy, since = report(found)
-                worded = (namespace, bytes(found[owners]) if owned else b"", tuple([found[each] for each in others]))
-                known = self._parents.get(worded)
-                if known is None:
-                    known = read_parent(*worded)
-                    if len(self._parents) >= _CLAIMS_MAX:
-                        self._parents.clear()
-                    self._parents[worded] = known
-                parent, namespace, claims = known
+                wording = (namespace, bytes(found[owners]) if owned else b"", tuple([found[each] for each in others]))
+                parent, namespace, claimed = claims.of(wording)
                 fields, quiet = more(found)
                 child_ = Child(
-                    kind, namespace, name, uid, _version(found[3]), parent, healthy, since,
+                    kind, namespace, name, uid, version_of(found[3]), parent, healthy, since,
                     (found[beat] or "") if beats else "", False, fields, quiet,
                 )  # fmt: skip
-                return child_, claims
+                return child_, claimed
 
             return record
 
         return make
-
-    def _beat(self, heartbeat: str | Lease) -> str:
-        """The path of the heartbeat; of something that is always there where the object itself has none."""
-        return heartbeat if isinstance(heartbeat, str) and heartbeat else "metadata.name"
-
-    def _mapped(self, child: ChildKind) -> list[Path]:
-        """The paths of what mappings look at, in their order; into the tree, too. An owner is read apart."""
-        paths: list[Path] = []
-        for mapping in child.mapping:
-            if isinstance(mapping, Label):
-                paths.append(("metadata", "labels", mapping.key))
-            elif isinstance(mapping, Annotation):
-                paths.append(("metadata", "annotations", mapping.key))
-            elif isinstance(mapping, FieldPath):
-                paths.append(parse_path(mapping.path))
-        for path in paths:
-            insert(self._tree, path, str)
-        return paths
-
-    def _reads_of(self, child: ChildKind) -> Callable[[str | None, bytes, tuple[str | None, ...]], Claimed]:
-        self._claims = ClaimsReader(self._fleet, child)
-        return self._claims.read
 
     # --- what is not an object, or not a good one ---
 
     def _bookmark(self, line: Line) -> Bookmark:
         found = self._bookmarks.decode(line).object.metadata
         ended = found.annotations is not None and found.annotations.initial_end == "true"
-        return Bookmark(_version(found.resourceVersion), ended)
+        return Bookmark(version_of(found.resourceVersion), ended)
 
     def _second_look(self, line: Line, error: Exception) -> tuple[str, Record, Claims] | Bookmark | Refusal:
         """What a line is that is no good event of ours: the server's refusal, or a ``BadObject`` (raised)."""
@@ -410,6 +307,19 @@ class Decoder:
         version = int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else 0
         place = f"{self.kind} {namespace}/{name}" if namespace else f"{self.kind} {name or '(no name)'}"
         return BadObject(place, why, uid=uid, version=version, type_=type_, names=(namespace, name))
+
+
+def _mapped(child: ChildKind) -> list[Path]:
+    """The paths of what mappings look at, in their order. An owner is read apart."""
+    paths: list[Path] = []
+    for mapping in child.mapping:
+        if isinstance(mapping, Label):
+            paths.append(("metadata", "labels", mapping.key))
+        elif isinstance(mapping, Annotation):
+            paths.append(("metadata", "annotations", mapping.key))
+        elif isinstance(mapping, FieldPath):
+            paths.append(parse_path(mapping.path))
+    return paths
 
 
 def _lenient(raw: bytes) -> dict[str, Any]:

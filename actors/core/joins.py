@@ -20,10 +20,12 @@ from attrs import evolve, frozen
 
 from .between import between
 from .fleet import ChildKind, FleetDefinition, Health, KindRef, Lease, OwnerReference
-from .intake import CLEAN_GAP_S, PROOF_WAIT_S, SETTLE_S, Replaced
+from .intake import Replaced
 from .kept import KeptIntake
-from .model import Child, ParentKey, Record, Said
+from .model import Child, ParentKey, Record
 from .ports import Objects, StreamChanged
+from .said import Said
+from .silence import CLEAN_GAP_S, PROOF_WAIT_S, SETTLE_S
 from .slots import LIVE, NOWHERE, SILENT, matter_of
 
 __all__ = ["JoinedIntake", "Links", "Pulses", "Side", "SideKind", "Together", "sides_of"]
@@ -90,9 +92,10 @@ class Side(_NoVerdicts, ABC):
         self._down_at_s: float | None = -inf
         self._up_at_s = self._frame_at_s = -inf
 
-    def hear(self, type_: str, said: Said, now: float) -> bool:
+    def hear(self, said: Said, now: float) -> None:
         """See ``Intake``; of which kind it is nobody asks."""
-        return self.event(type_, Child("", *said), now)
+        for type_, record, _ in said.events(""):
+            self.event(type_, record, now)
 
     def event(self, type_: str, record: Record, now: float) -> bool:
         """See ``Intake``; nothing is material."""

@@ -198,8 +198,8 @@ def _since(health: Health, reads: Reads) -> Callable[[Values], str]:
 
 
 def _read_conditions(value: Any) -> list[Condition]:
-    if value is None:
-        return []
+    if value is None or isinstance(value, list):
+        return value or []
     try:
         return _conditions.decode(value) or []
     except msgspec.ValidationError as error:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from .intake import Intake
-from .model import Child, Record, Said
+from .model import Child, Record
+from .said import Said
 from .slots import Group, Slots
 from .texts import home_of, packed
 
@@ -77,9 +78,10 @@ class KeptIntake(Intake):
         super().__init__(kind, beats=beats, version=version)
         self._slots = KeptSlots(kind)
 
-    def hear(self, type_: str, said: Said, now: float) -> bool:
+    def hear(self, said: Said, now: float) -> None:
         """See ``Intake``; here there is always more to look at."""
-        return self.event(type_, Child(self.kind, *said), now)
+        for type_, record, _ in said.events(self.kind):
+            self.event(type_, record, now)
 
     def _renew(self, place: int, record: Record, matter: int, now: float) -> bool:
         """As ``Intake``; and what else has changed is told."""

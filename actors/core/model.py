@@ -35,11 +35,6 @@ AT = "@"
 """In a guest's uid, between its object's and its parent."""
 
 
-Said = tuple[str, str, str, int, ParentKey | None, bool | None, str, str]
-"""A plain child's own words: ``Child``'s namespace, name, uid, version, parent, healthy, since and heartbeat. A bare tuple,
-because hardly any of them becomes a record."""
-
-
 class Child(msgspec.Struct, frozen=True, gc=False):
     """One child as its last delivered report left it.
 

@@ -6,14 +6,14 @@ Whatever no path names is skipped without being made (2.2 µs for 2.1 kB, agains
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from .paths import Path, format_path
 
-__all__ = ["Tree", "event_of", "frozen", "getter", "insert", "place", "quick", "struct"]
+__all__ = ["Tree", "event_of", "frozen", "getter", "insert", "place", "quick", "rows", "struct"]
 
 Tree = dict[str, Any]  # field name → a type (leaf) or another tree
 Shape = tuple[tuple[str, Any], ...]  # the same, unchangeable
@@ -84,17 +84,26 @@ def _get(obj: Any, path: str) -> Any:
     return obj
 
 
-def quick(paths: list[str], apart: int | None = None) -> Callable[[Any], tuple[Any, ...]]:
+def quick(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     """All the values of ``paths`` where nothing on the way is missing (AttributeError where it is).
 
-    With ``apart`` those from there on are one tuple, the last of the values. Compiled, because the interpreter knows where a
-    struct keeps a field and ``attrgetter`` looks it up each time (ten of them: 0.18 µs and 0.37).
+    Compiled, because the interpreter knows where a struct keeps a field and ``attrgetter`` looks it up each time (ten of them:
+    0.18 µs and 0.37).
     """
-    values = [f"obj.{path}, " for path in paths]
-    if apart is not None:
-        values[apart:] = [f"({''.join(values[apart:])}), "]
-    found: Callable[[Any], tuple[Any, ...]] = eval(f"lambda obj: ({''.join(values)})")  # noqa: S307 - names of ``place``'s
+    found: Callable[[Any], tuple[Any, ...]] = eval(f"lambda obj: {_tuple(paths)}")  # noqa: S307 - names of ``place``'s
     return found
+
+
+def rows(paths: list[str], apart: int) -> Callable[[Iterable[Any]], list[tuple[Any, ...]]]:
+    """As ``quick``, of many objects; the values from ``apart`` on are one tuple, the last of each."""
+    source = f"lambda objects: [{_tuple(paths[:apart], _tuple(paths[apart:]))} for obj in objects]"
+    found: Callable[[Iterable[Any]], list[tuple[Any, ...]]] = eval(source)  # noqa: S307 - as above
+    return found
+
+
+def _tuple(paths: list[str], *more: str) -> str:
+    """The source of a tuple of what is at these paths."""
+    return f"({''.join([f'{each}, ' for each in (*(f'obj.{path}' for path in paths), *more)])})"
 
 
 def getter(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:

@@ -11,8 +11,9 @@ Of a well child the text of its last turn is not kept, only a hash of all that m
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, repeat
+from operator import itemgetter
 
 from .model import Child, Parent, ParentKey, Record
 from .parents import Parents
@@ -25,9 +26,13 @@ __all__ = ["HEALTH", "LIVE", "NOWHERE", "SILENT", "Group", "Home", "Slots", "mat
 HEALTH, SILENT, LIVE = 3, 4, 8
 """Marks: the bits of the health; silent; has reported since we first saw it."""
 _HEALTHY = (None, True, False)
+_MARK_OF = {healthy: mark for mark, healthy in enumerate(_HEALTHY)}
 NOWHERE = -1
+_NEVER = 2**63 - 1
+"""A version that none is newer than."""
 _TEXTS_MAX = 4096
 """Heartbeat texts that are shared. Beyond, they are collected anew; one that is in use stays with who uses it."""
+_NOBODY: dict[str, int] = {}
 _STALE_MIN = 16
 _GROWTH = 64
 """Places made at a time."""
@@ -146,6 +151,24 @@ class Slots:
         names = self.places.get(namespace)
         return NOWHERE if names is None else names.get(name, NOWHERE)
 
+    def find_all(self, namespaces: Sequence[str], names: Sequence[str]) -> list[int]:
+        """As ``find`` of each; and what ``Intake.hear`` looks at next is in the processor's caches.
+
+        A large fleet's columns are not: each look waits for memory, as long as a hundred lines of ours take. One call that
+        looks at all of them waits for many at once (a heartbeat at 200,000 children: 7.2 µs, with it 6.7).
+        """
+        if not self.homes:
+            return [NOWHERE] * len(names)
+        home = namespaces[0]
+        if namespaces.count(home) == len(names):
+            places = list(map(self.places.get(home, _NOBODY).get, names, repeat(NOWHERE)))
+        else:
+            places = list(map(self.find, namespaces, names))
+        touch = itemgetter(*places)
+        for column in (self.versions, self.matters, self.marks, self.heartbeats, self.heard_s):
+            touch(column)
+        return places
+
     def search(self, uid: str) -> int:
         """The place of that uid; below zero where there is none. O(N), a million in milliseconds: for who has no name."""
         key = key_of(uid)
@@ -187,7 +210,7 @@ class Slots:
         self.heard_s.extend(array("d", (now,)) * count)
         matters = map(hash, zip(block.uids, block.parents, block.healthy, block.since, strict=True))  # as ``matter_of``
         self.matters.extend(matters)
-        self.marks += bytes(map(_HEALTHY.index, block.healthy))
+        self.marks += bytes(map(_MARK_OF.__getitem__, block.healthy))
         self.homes += homes
         self._names += block.names
         for namespace, run in groupby(range(count), block.namespaces.__getitem__):
@@ -205,9 +228,7 @@ class Slots:
         for at, (healthy, since) in enumerate(zip(block.healthy, block.since, strict=True), first):
             if healthy is False and since:
                 self._since[at] = since
-        if len(self._texts) >= _TEXTS_MAX:
-            self._texts.clear()
-        self.heartbeats += map(self._texts.setdefault, block.heartbeats, block.heartbeats)
+        self.heartbeats += self.shared(block.heartbeats)
         return first
 
     def set(self, place: int, record: Record) -> None:
@@ -215,21 +236,33 @@ class Slots:
         if isinstance(record, Parent):
             self._parents[place] = record
             return
-        self.marks[place] = self.marks[place] & LIVE | _HEALTHY.index(record.healthy)
+        self.marks[place] = self.marks[place] & LIVE | _MARK_OF[record.healthy]
         if record.healthy is False and record.since:
             self._since[place] = record.since
         else:
             self._since.pop(place, None)
 
+    def turn(self, place: int, healthy: bool | None, since: str) -> bool:
+        """As ``set``, of a child that has just reported and is not silent; whether that is news."""
+        mark = self.marks[place] | LIVE
+        turned = self.marks[place] = mark & ~HEALTH | _MARK_OF[healthy]
+        before = self._since.pop(place, "")
+        if healthy is False and since:
+            self._since[place] = since
+        else:
+            since = ""
+        return turned != mark or since != before
+
     def beat(self, place: int, heartbeat: str) -> None:
         """Its heartbeat's text."""
+        self.heartbeats[place] = self.shared((heartbeat,))[0]
+
+    def shared(self, heartbeats: Sequence[str]) -> list[str]:
+        """These texts, each the one copy of it."""
         texts = self._texts
-        shared = texts.get(heartbeat)
-        if shared is None:
-            if len(texts) >= _TEXTS_MAX:
-                texts.clear()
-            shared = texts[heartbeat] = heartbeat
-        self.heartbeats[place] = shared
+        if len(texts) >= _TEXTS_MAX:
+            texts.clear()
+        return list(map(texts.setdefault, heartbeats, heartbeats))
 
     def move(self, place: int, home: Home) -> None:
         """It belongs there now."""
@@ -252,6 +285,7 @@ class Slots:
         self._names[place] = self.heartbeats[place] = ""
         self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)] = bytes(KEY_BYTES)
         self.marks[place] = 0
+        self.versions[place] = _NEVER  # who has found the place before does not take it for that child's
         self._free.append(place)
         return home.group
 
@@ -264,6 +298,11 @@ class Slots:
         if place in self._uids:
             return self._uids[place] == uid
         return len(uid) == UUID_LETTERS and is_uuid(uid, self._keys[KEY_BYTES * place : KEY_BYTES * (place + 1)])
+
+    def has(self, place: int, uid: str, parent: ParentKey | None) -> bool:
+        """Whether it ``holds`` that uid, and is that parent's."""
+        home = self.homes[place]
+        return home is not None and home.group.parent == parent and self.holds(place, uid)
 
     def name(self, place: int) -> tuple[str, str]:
         """Namespace and name."""

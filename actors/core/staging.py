@@ -8,13 +8,14 @@ itself before it is complete is held beside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import repeat
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from .model import Child, Parent, ParentKey, Record
+from .said import Said
 
 __all__ = ["Block", "Staged", "Taken"]
 
@@ -70,10 +71,8 @@ class Staged:
 
     def __init__(self) -> None:
         self.refused: dict[str, int] = {}
-        self.version = 0
-        """The newest of any object so far."""
         self._kind = ""
-        self._open: list[Child] = []
+        self._open = _columns()
         self._blocks: list[bytes] = []
         self._parents: dict[ParentKey | None, int] = {}
         self._late: dict[str, Record | None] = {}
@@ -82,7 +81,6 @@ class Staged:
     def put(self, type_: str, record: Record, claims: tuple[str, ...] = ()) -> None:
         """One object of the list (``ADDED``), or what has become of one since."""
         uid = record.uid
-        self.version = max(self.version, record.version)
         if claims:
             self._claims[uid] = record, claims
         if type_ == "DELETED":
@@ -91,33 +89,57 @@ class Staged:
         elif type_ == "MODIFIED" or isinstance(record, Parent) or uid in self._late:
             self._late[uid] = record
         else:
-            self._open.append(record)
-            if len(self._open) >= _BLOCK:
-                self._blocks.append(_ENCODER.encode(self._packed()))
-                self._open.clear()
+            each = (
+                record.namespace, record.name, uid, record.version, record.parent, record.healthy, record.since,
+                record.heartbeat, record.fields, record.quiet,
+            )  # fmt: skip
+            self._add(record.kind, zip(each, strict=False))
+
+    def put_all(self, kind: str, said: Said) -> None:
+        """As ``put`` of each."""
+        if said.claims or said.types.count("ADDED") < len(said) or not self._late.keys().isdisjoint(said.uids):
+            for each in said.events(kind):
+                self.put(*each)
+            return
+        nothing = ("",) * len(said)
+        self._add(kind, (
+            said.namespaces, said.names, said.uids, said.versions, said.parents, said.healthy, said.since,
+            said.heartbeats, nothing, nothing,
+        ))  # fmt: skip
 
     def take(self) -> Taken:
         """All there is, each object's newest record, once: what has been taken is held no more."""
+        if self._open[0]:
+            self._close()
         blocks, self._blocks = self._blocks[::-1], []
-        if self._open:
-            blocks.insert(0, _ENCODER.encode(self._packed()))
-            self._open.clear()
         return Taken(self._kind, blocks, list(self._parents), self._late)
 
     def disputed(self) -> Iterator[tuple[Record, tuple[str, ...]]]:
         """Who claims several parents, with their names."""
         return iter(self._claims.values())
 
-    def _packed(self) -> _Packed:
-        kinds, namespaces, names, uids, versions, whose, healthy, since, heartbeats, _, fields, quiet, _ = zip(
-            *map(msgspec.structs.astuple, self._open), strict=True
-        )
-        self._kind, parents = kinds[0], self._parents
-        return _Packed(
-            _same(namespaces), list(names), list(uids), list(versions),
-            [parents.setdefault(parent, len(parents)) for parent in whose],
+    def _add(self, kind: str, columns: Iterable[Iterable[Any]]) -> None:
+        """More for the open block, in the order of ``_Packed``."""
+        self._kind = kind
+        for column, more in zip(self._open, columns, strict=True):
+            column.extend(more)
+        if len(self._open[0]) >= _BLOCK:
+            self._close()
+
+    def _close(self) -> None:
+        """Pack what is open."""
+        namespaces, names, uids, versions, whose, healthy, since, heartbeats, fields, quiet = self._open
+        parents, self._open = self._parents, _columns()
+        packed = _Packed(
+            _same(namespaces), names, uids, versions, [parents.setdefault(parent, len(parents)) for parent in whose],
             _same(healthy), _same(since), _same(heartbeats), _same(fields), _same(quiet),
         )  # fmt: skip
+        self._blocks.append(_ENCODER.encode(packed))
+
+
+def _columns() -> tuple[list[Any], ...]:
+    """The columns of a block with nothing in it."""
+    return tuple([] for _ in _Packed.__struct_fields__)
 
 
 class Taken:
@@ -154,10 +176,10 @@ class Taken:
         )  # fmt: skip
 
 
-def _same(column: Sequence[_Value]) -> list[_Value] | _Value:
+def _same(column: list[_Value]) -> list[_Value] | _Value:
     """That column as it is packed."""
     first = column[0]
-    return first if column.count(first) == len(column) else list(column)
+    return first if column.count(first) == len(column) else column
 
 
 def _each(column: _Texts, count: int) -> list[str]:

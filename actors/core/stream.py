@@ -18,8 +18,7 @@ so that a dead connection is found within 30 s, whatever else fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
@@ -42,6 +41,7 @@ from .joins import Side
 from .lines import LINE_BYTES_MAX, Cutter, Line, Lines
 from .model import Record
 from .ports import Facts, Objects, Random, StreamChanged
+from .said import Said
 from .staging import Staged
 
 __all__ = ["Action", "ListPage", "Pause", "Stream", "Watch", "api_error", "differences"]
@@ -68,6 +68,8 @@ LIVED_S = 1.0
 WENT_BACK_S = 60.0
 """How long lists older than what was seen are put down to a lagging server; after that it was restored from a backup."""
 _TOLD_MAX = 1000
+_MANY = 3
+"""Lines from which on reading them at once costs less than one by one (2: the same; 1: 20 % more)."""
 
 _BY_CODE: dict[int, type[ApiError]] = {
     400: Invalid, 401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Expired, 422: Invalid,
@@ -139,7 +141,6 @@ class Stream:
         self.synced = False
         """Whether this epoch's first list is complete."""
         self._decoder, self._deliver, self._facts, self._random = decoder, deliver, facts, random
-        self._hear: Callable[[str, Any, float], bool] = intake.hear if decoder.plain else intake.event
         self._watch_s = watch_s
         self._may_stream = streamed_list
         self._by_pages_once = False
@@ -220,7 +221,10 @@ class Stream:
         if self._cut is not None:  # a relist was asked for meanwhile
             return
         assert self._staged is not None
-        for item in page.items:
+        said = self._decoder.listed(page.items)
+        if said is not None:
+            self._staged.put_all(self.kind, said)
+        for item in page.items if said is None else ():
             try:
                 self._staged.put("ADDED", *self._decoder.object(item))
             except BadObject as bad:
@@ -251,9 +255,13 @@ class Stream:
         if self._cutter.skipped > skipped:
             self._tell_refused(f"{self.kind} (watch line)", f"longer than {LINE_BYTES_MAX} bytes")
 
-    def lines(self, lines: Iterable[Line], now: float) -> None:
+    def lines(self, lines: Sequence[Line], now: float) -> None:
         """Complete lines of the watch."""
-        for line in lines:
+        ended = self._fault is not None or self._cut is not None
+        said = self._decoder.said(lines) if len(lines) >= _MANY and not ended else None
+        if said is not None:
+            self._many(said, now)
+        for line in lines if said is None else ():
             if self._fault is not None or self._cut is not None:
                 break
             if line:
@@ -340,6 +348,25 @@ class Stream:
             return _Cut(None)
         return _Cut(None) if self._opened_s is not None and self.intake.needs_proof(now) else None
 
+    def _many(self, said: Said, now: float) -> None:
+        """As ``_line`` of each."""
+        self._last_line_s = now
+        if self._staged is not None:
+            self._staged.put_all(self.kind, said)
+            return
+        self._progress = True
+        if said.claims is None:
+            self.intake.hear(said, now)
+        else:
+            for each in said.events(self.kind):
+                self._event(*each, now)
+        if not self._told_up:
+            self._tell_up(now)
+
+    def _event(self, type_: str, record: Record, claims: Claims, now: float) -> None:
+        if self.intake.event(type_, record, now) and claims:
+            self._tell_disputed(record, claims)
+
     def _line(self, line: Line, now: float) -> None:
         try:
             found = self._decoder.event(line)
@@ -350,14 +377,11 @@ class Stream:
             return
         self._last_line_s = now
         if isinstance(found, tuple):
-            type_, read, claims = found
             if self._staged is not None:
-                self._staged.put(type_, self._decoder.record(read), claims)
+                self._staged.put(*found)
             else:
                 self._progress = True
-                material = self._hear(type_, read, now)
-                if claims and material:
-                    self._tell_disputed(self._decoder.record(read), claims)
+                self._event(*found, now)
         elif isinstance(found, Bookmark):
             if self._staged is None:
                 self._progress = True

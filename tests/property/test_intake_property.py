@@ -10,14 +10,21 @@ from hypothesis import strategies as st
 
 from actors.core.intake import Intake
 from actors.core.model import Child, ParentKey
+from actors.core.said import Said
 
 NAMES = st.sampled_from("abcd")
 STEPS = st.one_of(
-    st.tuples(st.just("write"), NAMES, st.booleans(), st.sampled_from(["x", "y", None]), st.integers(0, 3)),
+    st.tuples(
+        st.just("write"),
+        NAMES,
+        st.sampled_from([True, False, None]),
+        st.sampled_from(["x", "y", None]),
+        st.integers(0, 3),
+    ),
     st.tuples(st.just("beat"), NAMES, st.integers(0, 3)),
     st.tuples(st.just("delete"), NAMES),
     st.tuples(st.just("deliver"), st.integers(1, 5)),
-    st.tuples(st.just("repeat"), st.integers(0, 30)),
+    st.tuples(st.just("repeat"), st.integers(0, 30), st.integers(1, 5)),
     st.tuples(st.just("cut")),
     st.tuples(st.just("lose"), st.integers(1, 5)),
     st.tuples(st.just("refuse"), NAMES),
@@ -29,28 +36,32 @@ STEPS = st.one_of(
 
 
 class Bench:
-    """A server with its log, an intake, and a watcher that believes what it is told. ``plain``: it hears words, not records."""
+    """A server with its log, an intake, and a watcher that believes what it is told.
 
-    def __init__(self, *, plain: bool = True) -> None:
-        self.plain = plain
-        self.material: list[bool] = []
+    ``at_once``: what is delivered together is heard together.
+    """
+
+    def __init__(self, *, at_once: bool = True, beats: bool = True) -> None:
+        self.at_once = at_once
         self.version, self.uids, self.now = 10, 0, 0.0
         self.truth: dict[str, Child] = {}  # by name
         self.log: list[tuple[str, Child]] = []
         self.position = 0
         self.lost = False
-        self.intake = Intake("K")
+        self.intake = Intake("K", beats=beats)
         self.held: dict[str, Child] = {}
         self.relist()
 
-    def write(self, name: str, healthy: bool, parent: str | None, beat: int) -> None:
+    def write(self, name: str, healthy: bool | None, parent: str | None, beat: int) -> None:
         self.version += 1
         old = self.truth.get(name)
         if old is None:
             self.uids += 1
         uid = f"u{self.uids}" if old is None else old.uid
         key = ParentKey("ns", parent) if parent else None
-        record = Child("K", "ns", name, uid, self.version, key, healthy, "", str(beat))
+        same = old is not None and old.healthy is healthy and beat < 3  # at three it has been otherwise meanwhile
+        since = "" if old is None else old.since if same else f"s{self.version}"
+        record = Child("K", "ns", name, uid, self.version, key, healthy, since, str(beat))
         self.truth[name] = record
         self.log.append(("ADDED" if old is None else "MODIFIED", self.truth[name]))
 
@@ -61,15 +72,18 @@ class Bench:
             self.log.append(("DELETED", msgspec.structs.replace(old, version=self.version)))
 
     def deliver(self, count: int) -> None:
-        for type_, seen in self.log[self.position : self.position + count]:
-            self.event(type_, seen)
+        self.events(self.log[self.position : self.position + count])
         self.position = min(len(self.log), self.position + count)
 
-    def event(self, type_: str, seen: Child) -> None:
-        intake = self.intake
-        said = seen.namespace, seen.name, seen.uid, seen.version, seen.parent, seen.healthy, seen.since, seen.heartbeat
-        material = intake.hear(type_, said, self.now) if self.plain else intake.event(type_, seen, self.now)
-        self.material.append(material)
+    def events(self, events: list[tuple[str, Child]]) -> None:
+        if not self.at_once:
+            for type_, seen in events:
+                self.intake.event(type_, seen, self.now)
+        elif events:
+            fields = "namespace", "name", "uid", "version", "parent", "healthy", "since", "heartbeat"
+            columns: list[Any] = [[type_ for type_, _ in events]]
+            columns += [*([getattr(seen, field) for _, seen in events] for field in fields), None]
+            self.intake.hear(Said(*columns), self.now)
 
     def relist(self) -> None:
         self.intake.stream_down(self.now)
@@ -95,15 +109,14 @@ class Bench:
             case ("write", name, healthy, parent, beat):
                 self.write(name, healthy, parent, beat)
             case ("beat", name, beat) if old := self.truth.get(name):
-                self.write(name, bool(old.healthy), old.parent.name if old.parent else None, beat)
+                self.write(name, old.healthy, old.parent.name if old.parent else None, beat)
             case ("delete", name):
                 self.delete(name)
             case ("deliver", count):
                 self.deliver(count)
-            case ("repeat", at) if self.log:
-                type_, seen = self.log[at % len(self.log)]
-                if at % len(self.log) < self.position:
-                    self.event(type_, seen)
+            case ("repeat", at, count) if self.position:
+                at %= self.position
+                self.events(self.log[at : min(at + count, self.position)])
             case ("cut",):
                 self.relist()
             case ("lose", count):  # only a list can make this good
@@ -156,22 +169,22 @@ def test_after_the_rest_is_delivered_the_records_are_the_truth(steps: list[tuple
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(STEPS, min_size=30, max_size=60))
-def test_words_and_records_come_to_the_same(steps: list[tuple[Any, ...]]) -> None:
-    """What is done with words in one piece is what is done with a record step by step, to the last column."""
-    ours, theirs = Bench(plain=True), Bench(plain=False)
+@given(st.lists(STEPS, min_size=30, max_size=60), st.booleans())
+def test_at_once_and_one_by_one_come_to_the_same(steps: list[tuple[Any, ...]], beats: bool) -> None:
+    """What is heard of many at once is what is heard of each by its record, to the last column."""
+    ours, theirs = Bench(at_once=True, beats=beats), Bench(at_once=False, beats=beats)
     for step in steps:
         ours.step(step)
         theirs.step(step)
         a, b = ours.intake, theirs.intake
         assert (a.version, a.next_s, a.heard_s, a.versions()) == (b.version, b.next_s, b.heard_s, b.versions())
         assert a._refused == b._refused
-        for column in ("versions", "heard_s", "matters", "marks", "heartbeats"):
+        for column in ("versions", "heard_s", "matters", "marks", "heartbeats", "_since"):
             assert getattr(a._slots, column) == getattr(b._slots, column), column
+        assert list(a._changes.rows.items()) == list(b._changes.rows.items())
     ours.take()
     theirs.take()
 
-    assert ours.material == theirs.material
     assert ours.held == theirs.held
 
 

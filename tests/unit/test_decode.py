@@ -58,7 +58,7 @@ def child(decoder: Decoder, obj: Any) -> Child:
 def read(decoder: Decoder, obj: Any) -> tuple[Child, tuple[str, ...]]:
     found = decoder.event(line("MODIFIED", obj))
     assert isinstance(found, tuple)
-    record = decoder.record(found[1])
+    record = found[1]
     assert isinstance(record, Child)
     return record, found[2]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.core import claims, decode
+from actors.core import claims
 from actors.core.builtin import MUSTER_FLEET
 from actors.core.decode import BadObject, Bookmark, Decoder, Page, Refusal, read_spec
 from actors.core.errors import Undecodable
@@ -42,7 +42,7 @@ def test_the_three_kinds_of_events_are_read_alike(decoder: Decoder, type_: str) 
     found = decoder.event(line(type_, node()))
 
     assert isinstance(found, tuple)
-    assert (type_, "u1") == (found[0], decoder.record(found[1]).uid)
+    assert (type_, "u1") == (found[0], found[1].uid)
 
 
 def test_an_unknown_event_is_refused_with_the_beginning_of_its_type(decoder: Decoder) -> None:
@@ -222,7 +222,7 @@ def test_a_namespaced_child_of_a_cluster_scoped_parent_keeps_its_own_namespace()
 def test_children_of_one_parent_share_its_key(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million children must not have a million keys and namespaces; and the keys remembered are bounded."""
     monkeypatch.setattr(claims, "_KEYS_MAX", 2)
-    monkeypatch.setattr(decode, "_CLAIMS_MAX", 2)
+    monkeypatch.setattr(claims, "_WORDINGS_MAX", 2)
 
     def key(parent: str, **changes: object) -> ParentKey:
         found, _ = decoder.object(json.dumps(node(spec={"clusterRef": {"name": parent}}, **changes)).encode())
@@ -238,7 +238,7 @@ def test_children_of_one_parent_share_its_key(decoder: Decoder, monkeypatch: pyt
     assert first is key("a"), "two fit"
     key("c")
     assert decoder._claims is not None
-    assert max(len(decoder._claims._keys), len(decoder._parents)) <= 2
+    assert max(len(decoder._claims._keys), len(decoder._claims.known)) <= 2
     assert (first, False) == (key("a"), first is key("a")), "forgotten: equal, not the same"
 
 

@@ -8,12 +8,12 @@ from attrs import evolve
 from actors.core.between import through
 from actors.core.builtin import MUSTER_FLEET
 from actors.core.fleet import ChildKind, FleetDefinition, Health, KindRef, Label, Lease, OwnerReference
-from actors.core.intake import PROOF_WAIT_S, SETTLE_S
 from actors.core.intakes import intake_of
 from actors.core.joins import JoinedIntake, Together, sides_of
 from actors.core.model import Child, ParentKey
 from actors.core.ports import Objects, StreamChanged
 from actors.core.records import ChildRecords
+from actors.core.silence import PROOF_WAIT_S, SETTLE_S
 
 POOL = KindRef(group="x.io", version="v1", kind="Pool", plural="pools", namespaced=False)
 NODE = ChildKind(

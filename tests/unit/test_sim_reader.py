@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -281,7 +281,7 @@ def test_old_changes_come_again_one_at_a_time_and_are_no_news(monkeypatch: pytes
     assert stream is not None
     taken = stream.lines
 
-    def heard(lines: Iterable[Line], now: float) -> None:
+    def heard(lines: Sequence[Line], now: float) -> None:
         came_s.extend(now for _ in lines)
         taken(lines, now)
 

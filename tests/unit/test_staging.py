@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from actors.core.model import Child, Parent, ParentKey, ParentSpec
+from actors.core.model import Child, Parent, ParentKey, ParentSpec, Record
+from actors.core.said import Said
 from actors.core.staging import Staged
 
 HOME = ParentKey("ns", "home")
+FIELDS = ("namespace", "name", "uid", "version", "parent", "healthy", "since", "heartbeat")
 
 
 def child(number: int, version: int = 1, **fields: Any) -> Child:
@@ -32,7 +34,6 @@ def test_every_child_comes_out_as_it_came_in(count: int) -> None:
     for each in children:
         staged.put("ADDED", each)
 
-    assert staged.version == count
     assert sorted(staged.take(), key=lambda each: each.version) == children
     assert list(staged.take()) == []
 
@@ -62,7 +63,32 @@ def test_what_changes_before_the_list_is_complete_comes_out_as_it_is_then() -> N
 
     found = {each.uid: each.version for each in staged.take()}
     assert found == {"u0": 1, "u1": 11, "u3": 14, "u4": 5, "u9": 15}
-    assert staged.version == 15
+
+
+def test_many_that_come_together_come_out_as_one_by_one() -> None:
+    """One of them was deleted and one has changed meanwhile: what they are now is what is said last."""
+    one_by_one, together = Staged(), Staged()
+    records = [child(n, 10 + n) for n in range(400)]
+    for staged in (one_by_one, together):
+        staged.put("ADDED", child(1, 1))
+        staged.put("MODIFIED", child(2, 2))
+        staged.put("DELETED", child(3, 3))
+    for record in records:
+        one_by_one.put("ADDED", record)
+    for some in (records[10:], records[:10]):
+        columns: list[Any] = [
+            ["ADDED"] * len(some),
+            *([getattr(each, field) for each in some] for field in FIELDS),
+            None,
+        ]
+        together.put_all("K", Said(*columns))
+
+    def by_uid(staged: Staged) -> dict[str, Record]:
+        taken = list(staged.take())
+        assert len({each.uid for each in taken}) == len(taken) - 1, "the first was there twice, and the newer is last"
+        return {each.uid: each for each in taken}
+
+    assert by_uid(together) == by_uid(one_by_one)
 
 
 def test_a_parent_is_held_as_it_is() -> None:

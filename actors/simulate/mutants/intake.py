@@ -9,9 +9,11 @@ from math import inf
 from typing import Any
 
 from ...core.intake import Intake, Replaced
-from ...core.model import ParentKey, Record, Said
+from ...core.model import ParentKey, Record
+from ...core.said import Said
+from ...core.silence import Silence
 from ...core.slots import SILENT, Group
-from .planting import Bed
+from .planting import Bed, Substitution
 
 __all__ = ["bed"]
 
@@ -108,18 +110,32 @@ def _(original: Any) -> Any:
 
 
 # --- what is material -------------------------------------------------------------------------------------------------
-@bed.single(
-    "heartbeat-is-passed-on", breaks="silent heartbeats", at="actors.core.intake:Intake.hear",
-    redundant_with=("heartbeat-changes-the-roll",),
-    what="a report that changes nothing but its time becomes a message all the same",
-)  # fmt: skip
-def heartbeat_is_passed_on(original: Any) -> Any:
-    def hear(self: Intake, type_: str, said: Said, now: float) -> bool:
-        if not original(self, type_, said, now) and (place := self._slots.find(said[0], said[1])) >= 0:
+def _passed_on(original: Any) -> Any:
+    def renew(self: Intake, place: int, record: Record, matter: int, now: float) -> bool:
+        if not original(self, place, record, matter, now):
             self._tell(place)
         return True
 
+    return renew
+
+
+def _all_passed_on(original: Any) -> Any:
+    def hear(self: Intake, said: Said, now: float) -> None:
+        original(self, said, now)
+        for namespace, name in zip(said.namespaces, said.names, strict=True):
+            if (place := self._slots.find(namespace, name)) >= 0:
+                self._tell(place)
+
     return hear
+
+
+heartbeat_is_passed_on = bed.several(
+    "heartbeat-is-passed-on",
+    Substitution(target="actors.core.intake:Intake._renew", make=_passed_on),
+    Substitution(target="actors.core.intake:Intake.hear", make=_all_passed_on),
+    breaks="silent heartbeats", redundant_with=("heartbeat-changes-the-roll",),
+    what="a report that changes nothing but its time becomes a message all the same",
+)  # fmt: skip
 
 
 @bed.single(
@@ -135,6 +151,17 @@ def heartbeat_changes_the_roll(original: Any) -> Any:
     return enter
 
 
+@bed.single(
+    "turns-in-a-crowd-are-not-told", breaks="truth", at="actors.core.intake:Intake._turn",
+    what="a child whose health turns in a chunk of many events is counted as it was until it turns again",
+)  # fmt: skip
+def _(original: Any) -> Any:
+    def turn(self: Intake, place: int, healthy: bool | None, since: str, now: float) -> None:
+        self._slots.turn(place, healthy, since)
+
+    return turn
+
+
 bed.pair(
     "heartbeat-is-material", heartbeat_is_passed_on, heartbeat_changes_the_roll, breaks="silent heartbeats",
     what="each heartbeat is a reconcile",
@@ -142,20 +169,35 @@ bed.pair(
 
 
 # --- silence ----------------------------------------------------------------------------------------------------------
-@bed.single(
-    "heartbeat-does-not-move-the-deadline", breaks="truth", at="actors.core.intake:Intake.hear",
-    what="silence is counted from the last change instead of from the last report",
-)  # fmt: skip
-def _(original: Any) -> Any:
-    def hear(self: Intake, type_: str, said: Said, now: float) -> bool:
-        place = self._slots.find(said[0], said[1])
+def _unheard(original: Any) -> Any:
+    def renew(self: Intake, place: int, record: Record, matter: int, now: float) -> bool:
         heard_s = self._slots.heard_s[place]
-        changed = bool(original(self, type_, said, now))
-        if place >= 0 and not changed:
+        changed = bool(original(self, place, record, matter, now))
+        if not changed:
             self._slots.heard_s[place] = heard_s
         return changed
 
+    return renew
+
+
+def _all_unheard(original: Any) -> Any:
+    def hear(self: Intake, said: Said, now: float) -> None:
+        slots, told = self._slots, len(self._changes.rows)
+        heard_s = {place: slots.heard_s[place] for place in slots}
+        original(self, said, now)
+        if len(self._changes.rows) == told:
+            for place in heard_s.keys() & set(slots):
+                slots.heard_s[place] = heard_s[place]
+
     return hear
+
+
+bed.several(
+    "heartbeat-does-not-move-the-deadline",
+    Substitution(target="actors.core.intake:Intake._renew", make=_unheard),
+    Substitution(target="actors.core.intake:Intake.hear", make=_all_unheard),
+    breaks="truth", what="silence is counted from the last change instead of from the last report",
+)  # fmt: skip
 
 
 @bed.single(
@@ -175,22 +217,22 @@ def _(original: Any) -> Any:
 
 
 @bed.single(
-    "silence-is-judged-without-proof", breaks="truth", at="actors.core.intake:Intake._proven", needs=("A13",),
+    "silence-is-judged-without-proof", breaks="truth", at="actors.core.silence:Silence._proven", needs=("A13",),
     what="a deadline that passes on a half-open stream makes every child silent, though all of them report",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def proven(self: Intake, now: float) -> float:
+    def proven(self: Silence, now: float) -> float:
         return now
 
     return proven
 
 
 @bed.single(
-    "outage-does-not-restart-the-clocks", breaks="truth", at="actors.core.intake:Intake.stream_up", needs=("A11",),
+    "outage-does-not-restart-the-clocks", breaks="truth", at="actors.core.silence:Silence.stream_up", needs=("A11",),
     what="after an outage, in which nobody could report, everybody is silent at once",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def stream_up(self: Intake, now: float, *, first_attempt: bool) -> None:
+    def stream_up(self: Silence, now: float, *, first_attempt: bool) -> None:
         floor_s = self._floor_s
         original(self, now, first_attempt=first_attempt)
         self._floor_s = floor_s
@@ -199,11 +241,11 @@ def _(original: Any) -> Any:
 
 
 @bed.single(
-    "deadline-is-looked-at-once", breaks="truth", at="actors.core.intake:Intake._scan",
+    "deadline-is-looked-at-once", breaks="truth", at="actors.core.silence:Silence._scan",
     what="a parent whose children were all fresh at the look is not looked at again",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def scan(self: Intake, group: Group, now: float, proven_s: float) -> None:
+    def scan(self: Silence, group: Group, now: float, proven_s: float) -> None:
         original(self, group, now, proven_s)
         group.check_at_s = inf
 
@@ -211,22 +253,22 @@ def _(original: Any) -> Any:
 
 
 @bed.single(
-    "first-sight-counts-as-a-report", breaks="silent heartbeats", at="actors.core.intake:Intake._was_old", needs=("P6",),
+    "first-sight-counts-as-a-report", breaks="silent heartbeats", at="actors.core.silence:Silence._was_old", needs=("P6",),
     what="after a restart, a child that has been silent for hours has its whole timeout before it",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def was_old(self: Intake, place: int, timeout_s: float) -> bool:
+    def was_old(self: Silence, place: int, timeout_s: float) -> bool:
         return False
 
     return was_old
 
 
 @bed.single(
-    "timeout-is-taken-once", breaks="truth", at="actors.core.intake:Intake.set_timeout",
+    "timeout-is-taken-once", breaks="truth", at="actors.core.silence:Silence.set_timeout",
     what="a parent that changes its heartbeat timeout is judged by the first one",
 )  # fmt: skip
 def _(original: Any) -> Any:
-    def set_timeout(self: Intake, parent: ParentKey, timeout_s: float | None, now: float) -> None:
+    def set_timeout(self: Silence, parent: ParentKey, timeout_s: float | None, now: float) -> None:
         group = self._groups.get(parent)
         if group is None or group.timeout_s is None:
             original(self, parent, timeout_s, now)

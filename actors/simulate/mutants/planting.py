@@ -80,6 +80,16 @@ class Bed:
 
         return enter
 
+    def several(
+        self, name: str, *substitutions: Substitution, breaks: str, what: str, redundant_with: tuple[str, ...] = ()
+    ) -> Mutant:
+        """One bug in each of several ways that lead to the same end."""
+        mutant = Mutant(
+            name=name, promise=breaks, what=what, substitutions=substitutions, redundant_with=redundant_with
+        )
+        self.mutants.append(mutant)
+        return mutant
+
     def pair(
         self, name: str, first: Mutant, second: Mutant, *, breaks: str, what: str, needs: tuple[str, ...] = ()
     ) -> Mutant:

@@ -64,8 +64,8 @@ def _(original: Any) -> Any:
 def _(original: Any) -> Any:
     def line(self: Stream, line: bytes, now: float) -> None:
         original(self, line, now)
-        if self._staged is not None and self._staged.version:
-            self._complete(self._staged.version, now)
+        if self._staged is not None and b'"ADDED"' in bytes(line):
+            self._complete(self.intake.version or 1, now)
 
     return line
 
