@@ -246,7 +246,8 @@ class Decoder:
         owners = reads.want(("metadata", "ownerReferences"), msgspec.Raw) if owned else 0
         beats = isinstance(heartbeat, str) and bool(heartbeat)
         beat = reads.want(parse_path(heartbeat), str) if isinstance(heartbeat, str) and heartbeat else 0
-        report, more, kind = report_of(child.health, reads), fields_of(child, reads), self.kind
+        report, kind = report_of(child.health, reads), self.kind
+        more = fields_of(child, reads) if child.fields else None
 
         def make(places: list[str]) -> _Read:
             values = getter(places)
@@ -259,7 +260,7 @@ class Decoder:
                 healthy, since = report(found)
                 wording = (namespace, bytes(found[owners]) if owned else b"", tuple([found[each] for each in others]))
                 parent, namespace, claimed = claims.of(wording)
-                fields, quiet = more(found)
+                fields, quiet = ("", "") if more is None else more(found)
                 child_ = Child(
                     kind, namespace, name, uid, version_of(found[3]), parent, healthy, since,
                     (found[beat] or "") if beats else "", False, fields, quiet,
