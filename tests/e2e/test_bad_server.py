@@ -40,9 +40,14 @@ def alone(tmp_path: Path) -> Iterator[Callable[..., Operator]]:
 
 
 def not_ready_because(muster: Operator, word: str) -> None:
-    """It runs, is alive, and /readyz says why it is not ready."""
-    code, answer = Api(muster.url).call("GET", "/readyz")
-    assert (code, word in json.dumps(answer)) == (503, True), answer
+    """It runs, is alive, and /readyz says why it is not ready: as soon as the watcher, which is asked, has heard of it, too."""
+
+    def says_why() -> bool:
+        code, answer = Api(muster.url).call("GET", "/readyz")
+        assert code == 503
+        return word in json.dumps(answer)
+
+    until(says_why, SOON_S, lambda: Api(muster.url).call("GET", "/readyz"))
     assert muster.probe("/healthz") == 200
 
 
