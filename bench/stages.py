@@ -79,7 +79,9 @@ def stages(children: int) -> dict[str, Callable[[bytes], object]]:
         "bytes off the socket": lambda _piece: None,
         "lines, chunks taken off": cutter.feed,
         "decoded into typed fields": decoded,
-        "columns of what they say, their parents known by their wordings": lambda piece: decoder.said(cutter.feed(piece)),
+        "columns of what they say, their parents known by their wordings": lambda piece: decoder.said(
+            cutter.feed(piece)
+        ),
         "compared and dropped": lambda piece: stream.lines(whole.feed(piece), 1.0),
     }
 
